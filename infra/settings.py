@@ -1,0 +1,46 @@
+"""Settings: one frozen object, read once by wiring or the CLI. Environment `X0_*`; secrets have no default."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def default_state_folder() -> Path:
+    """Return /var/lib/x0tta6bl4 for root (Postgres' own user must reach it), else the user's XDG state folder."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/x0tta6bl4")
+    return Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local/state")) / "x0tta6bl4"
+
+
+class Settings(BaseSettings):
+    """Everything an installation can turn, with its unit and its reason."""
+
+    model_config = SettingsConfigDict(env_prefix="X0_", frozen=True)
+
+    state: Path = Field(default_factory=default_state_folder, description="Folder for the cluster, keys, journals.")
+    mesh: str = Field(default="lab", description="Name of the mesh this installation watches.")
+    database_url: SecretStr | None = Field(
+        default=None,
+        validation_alias="DATABASE_URL",
+        description="postgresql+asyncpg://...; unset: the private cluster in the state folder.",
+    )
+    api_host: str = Field(default="127.0.0.1", description="Address the gateway listens on.")
+    api_port: int = Field(default=8080, ge=1, le=65535, description="Port the gateway listens on.")
+    prefect_port: int = Field(default=4200, ge=1, le=65535, description="Port of the Prefect server and its UI.")
+    sample_seconds: float = Field(
+        default=0.5, ge=0.1, le=60, description="Collector period; two a second keeps detection under two seconds."
+    )
+    tick_seconds: float = Field(default=0.5, ge=0.1, le=60, description="Watch period.")
+    lease_seconds: float = Field(
+        default=60, ge=15, le=600, description="How long an unverified change may stand; the lab uses 20."
+    )
+    clean_seconds_before_restore: float = Field(
+        default=600, ge=10, description="A costed-out link must be clean this long before it carries traffic again."
+    )
+    sample_retention_seconds: float = Field(
+        default=3600, ge=60, description="Raw samples older than this are deleted by the housekeeping flow."
+    )

@@ -1,0 +1,123 @@
+"""Everything that can go wrong, by who must act.
+
+MeshError
+|-- TransientError   may succeed later: retried, counted, 503
+|   |-- SourceUnavailable
+|   `-- NodeUnavailable
+|-- RefusedError     our rules say no, as designed: recorded, 409, nobody paged
+|   |-- RemedyRejected
+|   |-- OrderRefused
+|   |-- NotEnoughHistory
+|   |-- StaleEpoch
+|   `-- DecisionRefused
+`-- BrokenError      we or the configuration are wrong: stops the flow, pages, 500
+    |-- ConfigurationInvalid
+    |-- ToolMissing
+    |-- ProgramInvalid
+    `-- KernelRefused
+"""
+
+from __future__ import annotations
+
+
+class MeshError(Exception):
+    """Base of every error of ours; its text is one sentence for a person."""
+
+
+class TransientError(MeshError):
+    """May succeed later."""
+
+
+class SourceUnavailable(TransientError):
+    """Raised when something we read from (database, API, daemon socket) does not answer."""
+
+    def __init__(self, source: str, detail: str = "") -> None:
+        super().__init__(f"{source} does not answer{': ' + detail if detail else ''}")
+        self.source = source
+
+
+class NodeUnavailable(TransientError):
+    """Raised when a node's actuator or collector does not answer in time."""
+
+    def __init__(self, node: str, detail: str = "") -> None:
+        super().__init__(f"node {node} does not answer{': ' + detail if detail else ''}")
+        self.node = node
+
+
+class RefusedError(MeshError):
+    """Our rules say no, as designed."""
+
+
+class RemedyRejected(RefusedError):
+    """Raised when a guard refuses a remedy just before it would act."""
+
+    def __init__(self, remedy: str, limit: str) -> None:
+        super().__init__(f"{remedy} refused: {limit}")
+        self.limit = limit
+
+
+class OrderRefused(RefusedError):
+    """Raised by an actuator: unsigned, expired, replayed, foreign, or its precondition does not hold."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"order refused: {reason}")
+        self.reason = reason
+
+
+class NotEnoughHistory(RefusedError):
+    """Raised when a judgement would need a longer past."""
+
+    def __init__(self, have: int, need: int) -> None:
+        super().__init__(f"not enough history: {have} windows, {need} needed")
+
+
+class StaleEpoch(RefusedError):
+    """Raised when a long run writes after its successor took over."""
+
+    def __init__(self, role: str, epoch: int) -> None:
+        super().__init__(f"{role} epoch {epoch} was superseded")
+        self.role = role
+        self.epoch = epoch
+
+
+class DecisionRefused(RefusedError):
+    """Raised when an approval is unknown, expired, used, or bound to another plan."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"decision refused: {reason}")
+
+
+class BrokenError(MeshError):
+    """We or the configuration are wrong."""
+
+
+class ConfigurationInvalid(BrokenError):
+    """Raised when a file or setting cannot be used; says which and what to do."""
+
+    def __init__(self, what: str, mend: str) -> None:
+        super().__init__(f"{what}; {mend}")
+        self.mend = mend
+
+
+class ToolMissing(BrokenError):
+    """Raised when a program of the system is not installed."""
+
+    def __init__(self, tool: str, mend: str) -> None:
+        super().__init__(f"{tool} is not installed; {mend}")
+        self.mend = mend
+
+
+class ProgramInvalid(BrokenError):
+    """Raised when an eBPF object cannot be used, before the kernel sees it."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path} is not a usable eBPF object: {reason}")
+        self.reason = reason
+
+
+class KernelRefused(BrokenError):
+    """Raised when the kernel rejects a program or an attachment; carries the log's last lines."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(f"the kernel refused {what}: {reason}")
+        self.reason = reason

@@ -1,0 +1,344 @@
+"""The doors to the world. Adapters implement these; fake and adapter pass one contract class in tests/contracts.
+
+Errors that may cross a port are those of `models.errors`; an adapter translates everything else at the door.
+All instants are aware UTC. All IO ports are async except the two that read kernel memory in microseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Protocol, Self
+
+from models.incident import Diagnosis, FaultKind, Incident, IncidentId, Outcome, Verification
+from models.mesh import Mesh, NodeId
+from models.remedy import (
+    ActionReport,
+    ClosingOrder,
+    Decision,
+    GuardState,
+    OperationId,
+    OperationRecord,
+    Order,
+    PlanHash,
+    Prior,
+    Remedy,
+    RemedyName,
+)
+from models.telemetry import (
+    HostReading,
+    InterfaceReading,
+    LinkProbeReading,
+    NodeBaseline,
+    ReachReading,
+    Sample,
+)
+
+
+class Clock(Protocol):
+    """The one source of now."""
+
+    def now(self) -> datetime:
+        """Return the present, aware UTC."""
+
+
+# --- on a node -------------------------------------------------------------------------------------------------------
+
+
+class InterfaceCounters(Protocol):
+    """The counters of one node's mesh interfaces, cumulative since opening."""
+
+    def read(self) -> tuple[InterfaceReading, ...]:
+        """Read all interfaces at once, in name order. An interface that vanished is left out, not reported as zero."""
+
+    def missing(self) -> frozenset[str]:
+        """Name the signals this backend cannot measure (psutil cannot tell traffic classes)."""
+
+    def close(self) -> None:
+        """Detach what this object attached, and nothing else. Safe to call twice."""
+
+
+class Prober(Protocol):
+    """Active echo probes of one node; running from `start` to `close`."""
+
+    async def start(self) -> None:
+        """Begin answering the peers' probes and sending our own."""
+
+    def read(self) -> tuple[tuple[LinkProbeReading, ...], tuple[ReachReading, ...]]:
+        """Return cumulative counts; resets only the RTT medians."""
+
+    async def close(self) -> None:
+        """Stop; free sockets and the policy rules made for pinning. Safe to call twice."""
+
+
+class HostSenses(Protocol):
+    """What a node can see of itself."""
+
+    def host(self) -> HostReading | None:
+        """Read pressure, forwarding counters and the daemon's state; None where the platform has none of it."""
+
+    def configuration(self) -> NodeBaseline:
+        """Read the configuration as it is now, shaped like a baseline (version 0)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """Canonical JSON of an Order or ClosingOrder, and the control key's Ed25519 signature over exactly those bytes."""
+
+    payload: bytes
+    signature: bytes
+
+
+class Signer(Protocol):
+    """The control key. Only the control side holds it."""
+
+    def sign(self, order: Order | ClosingOrder) -> Signed:
+        """Sign; the payload says which of the two it is."""
+
+
+class Actuator(Protocol):
+    """A node's hands, seen from that node."""
+
+    async def execute(self, signed: Signed) -> ActionReport:
+        """Apply a signed Order, or close one by a signed ClosingOrder, once.
+
+        Returns:
+            The report; state APPLIED only after a read-back that matches. An operation seen before returns its
+            recorded report and acts no second time. REFUSED and FAILED are reports, not exceptions.
+
+        Raises:
+            NodeUnavailable: the actuator's socket does not answer.
+        """
+
+    async def reports(self) -> tuple[ActionReport, ...]:
+        """Return the latest report of every operation in the journal (leases that ran out show as UNDONE)."""
+
+
+# --- in Postgres -----------------------------------------------------------------------------------------------------
+
+
+class MeshRepository(Protocol):
+    """Declared meshes and the nodes' recorded baselines."""
+
+    async def save(self, mesh: Mesh) -> None:
+        """Insert or replace the mesh of that name."""
+
+    async def load(self, name: str) -> Mesh | None:
+        """Return the mesh, or None when none was declared under that name."""
+
+    async def record_baseline(self, mesh: str, baseline: NodeBaseline) -> NodeBaseline:
+        """Store as the next version and return it with that version."""
+
+    async def baseline(self, mesh: str, node: NodeId) -> NodeBaseline | None:
+        """Return the newest baseline of that node."""
+
+
+class SampleRepository(Protocol):
+    """The recent past. Bounded by retention."""
+
+    async def add(self, mesh: str, samples: Sequence[Sample]) -> None:
+        """Store a batch; a sample already stored (node, epoch, sequence) is left as it is. Notifies `samples`."""
+
+    async def between(self, mesh: str, start: datetime, end: datetime) -> list[Sample]:
+        """Return samples with start <= at < end, ordered by (at, node)."""
+
+    async def stored_after(self, mesh: str, cursor: int, *, limit: int = 5000) -> tuple[list[Sample], int]:
+        """Return samples in order of storage after `cursor`, and the new cursor; late batches are not skipped."""
+
+    async def newest_cursor(self, mesh: str) -> int:
+        """Return the cursor of the newest sample stored (0 when none)."""
+
+    async def latest(self, mesh: str) -> dict[NodeId, Sample]:
+        """Return each node's newest sample."""
+
+    async def delete_before(self, instant: datetime) -> int:
+        """Delete samples with at < instant, of all meshes; return how many."""
+
+
+class IncidentRepository(Protocol):
+    """Incidents and everything told about them. All writes are upserts on natural keys: a task may run twice."""
+
+    async def save(self, incident: Incident) -> None:
+        """Insert or update by id. Notifies `incidents`."""
+
+    async def get(self, incident: IncidentId, *, for_update: bool = False) -> Incident | None:
+        """Return one; with `for_update` the row is locked until the unit of work ends."""
+
+    async def open(self, mesh: str) -> list[Incident]:
+        """Return those not CLOSED, oldest first."""
+
+    async def recent(self, mesh: str, limit: int = 50) -> list[Incident]:
+        """Return the newest first, closed ones included."""
+
+    async def record_diagnosis(self, diagnosis: Diagnosis) -> None:
+        """Key: (incident, at)."""
+
+    async def record_remedy(self, remedy: Remedy) -> None:
+        """Key: plan hash."""
+
+    async def remedy(self, plan_hash: PlanHash) -> Remedy | None:
+        """Return the remedy as it was chosen."""
+
+    async def record_verification(self, verification: Verification) -> None:
+        """Key: (incident, plan hash, at)."""
+
+    async def record_outcome(self, outcome: Outcome) -> None:
+        """Key: (incident, plan hash). FIXED without a HEALED verification row, and DRY_RUN, are refused by the schema.
+
+        Raises:
+            RefusedError: the schema's constraint said no.
+        """
+
+    async def story(self, incident: IncidentId) -> IncidentStory | None:
+        """Return everything known of one incident, for people; None when there is no such incident."""
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentStory:
+    """One incident from first sign to closed, each part in the order it happened."""
+
+    incident: Incident
+    diagnoses: tuple[Diagnosis, ...]
+    remedies: tuple[Remedy, ...]
+    operations: tuple[OperationRecord, ...]
+    verifications: tuple[Verification, ...]
+    decisions: tuple[Decision, ...]
+    outcomes: tuple[Outcome, ...]
+
+
+class ActionRepository(Protocol):
+    """The ledger of operations, and the post between control and nodes."""
+
+    async def request(self, mesh: str, record: OperationRecord, signed: Signed) -> None:
+        """Write ahead: store the operation and its order. Known operation: no change. Notifies `actions`.
+
+        Raises:
+            RemedyRejected: another operation in flight writes to the same element (one writer per element).
+        """
+
+    async def close(self, operation: OperationId, signed: Signed) -> None:
+        """Post a signed closing order for an operation. Idempotent. Notifies `actions`."""
+
+    async def post_for(self, mesh: str, node: NodeId) -> list[tuple[OperationId, Signed]]:
+        """Return the orders and closing orders this node has not reported on yet, oldest first."""
+
+    async def report(self, mesh: str, node: NodeId, report: ActionReport) -> None:
+        """Store a node's report if it is newer than the stored one. Notifies `reports`."""
+
+    async def get(self, operation: OperationId) -> OperationRecord | None:
+        """Return one operation."""
+
+    async def of_plan(self, plan_hash: PlanHash) -> list[OperationRecord]:
+        """Return a plan's operations in order."""
+
+    async def in_flight(self, mesh: str) -> list[OperationRecord]:
+        """Return operations REQUESTED or APPLIED: not closed yet."""
+
+    async def standing(self, mesh: str) -> list[OperationRecord]:
+        """Return committed SET_COST operations that no later committed operation on the same interface replaced."""
+
+
+class KnowledgeRepository(Protocol):
+    """What past incidents taught."""
+
+    async def priors(self, mesh: str) -> Mapping[tuple[FaultKind, RemedyName], Prior]:
+        """Count outcomes per (fault, remedy): FIXED as fixed; NO_EFFECT, WORSE_UNDONE and AMBIGUOUS as failed."""
+
+
+class GuardRepository(Protocol):
+    """The guards' memory."""
+
+    async def load(self, mesh: str) -> GuardState:
+        """Return the state, locked until the unit of work ends; an empty one when none was saved."""
+
+    async def save(self, mesh: str, state: GuardState) -> None:
+        """Replace the state."""
+
+
+class DecisionRepository(Protocol):
+    """People's answers."""
+
+    async def post(self, decision: Decision) -> None:
+        """Store one decision per plan. Notifies `decisions`.
+
+        Raises:
+            DecisionRefused: the plan does not wait for one, or was decided already.
+        """
+
+    async def unused(self, mesh: str) -> list[Decision]:
+        """Return decisions that no run has taken yet, oldest first (expired ones too; the taker judges)."""
+
+    async def take(self, plan_hash: PlanHash) -> Decision | None:
+        """Mark the decision as used and return it; None when there is none or it was used before."""
+
+
+@dataclass(frozen=True, slots=True)
+class LongRun:
+    """Who holds a role: one row per role, the newest epoch wins."""
+
+    role: str
+    epoch: int
+    flow_run_id: str
+    pid: int
+    host: str
+    beat_at: datetime
+
+
+class LongRunRepository(Protocol):
+    """Roles, epochs and beats. The advisory lock itself is held by `infra.db.longrun`, on a connection of its own."""
+
+    async def claim(self, role: str, *, flow_run_id: str, pid: int, host: str, now: datetime) -> LongRun:
+        """Take the next epoch of a role."""
+
+    async def beat(self, role: str, epoch: int, now: datetime) -> None:
+        """Say we live.
+
+        Raises:
+            StaleEpoch: a successor claimed the role.
+        """
+
+    async def all(self) -> list[LongRun]:
+        """Return every role's newest holder."""
+
+
+class UnitOfWork(Protocol):
+    """One transaction. Commits on a clean exit, rolls back on an exception; nothing else commits."""
+
+    meshes: MeshRepository
+    samples: SampleRepository
+    incidents: IncidentRepository
+    actions: ActionRepository
+    knowledge: KnowledgeRepository
+    guards: GuardRepository
+    decisions: DecisionRepository
+    long_runs: LongRunRepository
+
+    async def __aenter__(self) -> Self:
+        """Begin."""
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Commit or roll back."""
+
+
+class Store(Protocol):
+    """The database: units of work, and hints that something changed."""
+
+    def unit(self) -> UnitOfWork:
+        """Return a new unit of work.
+
+        Raises (on entering):
+            SourceUnavailable: the database does not answer.
+        """
+
+    async def wait(self, channel: str, *, at_most: timedelta) -> bool:
+        """Wait for a NOTIFY on `samples`, `actions`, `reports`, `incidents` or `decisions`; False on time-out.
+
+        A hint only: it may be lost or spurious, so whoever waits also polls.
+        """
+
+    async def close(self) -> None:
+        """Give back every connection."""
