@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -275,6 +276,73 @@ class DecisionRepository(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class HealRequest:
+    """A person or a program asked for a turn of the cycle; the watch run turns it into one.
+
+    Attributes:
+        id: Unique; given by the asker, so that asking twice asks once.
+        mesh: Which mesh.
+        dry_run: Plan only.
+        asked_by: Who, for the record (`api:alice`, `cli:root`).
+        asked_at: Aware UTC.
+        outcome: One sentence per incident looked at, once done; None while it waits.
+    """
+
+    id: str
+    mesh: str
+    dry_run: bool
+    asked_by: str
+    asked_at: datetime
+    outcome: str | None = None
+
+
+class HealRequestRepository(Protocol):
+    """Requests to heal that arrived over the API, the CLI or Telegram."""
+
+    async def post(self, request: HealRequest) -> None:
+        """Store; a known id is left as it is. Notifies `requests`."""
+
+    async def get(self, request: str) -> HealRequest | None:
+        """Return one."""
+
+    async def waiting(self, mesh: str) -> list[HealRequest]:
+        """Return those without an outcome, oldest first."""
+
+    async def finish(self, request: str, outcome: str) -> None:
+        """Write the outcome, once."""
+
+
+class Scope(StrEnum):
+    """What a token's bearer may do; OPERATE includes READ."""
+
+    READ = "read"
+    OPERATE = "operate"
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """An API token as we keep it: never the secret, only its SHA-256."""
+
+    name: str
+    digest: str
+    scope: Scope
+    created_at: datetime
+
+
+class TokenRepository(Protocol):
+    """Who may call the API."""
+
+    async def add(self, token: Token) -> None:
+        """Insert or replace the token of that name."""
+
+    async def find(self, digest: str) -> Token | None:
+        """Return the token with this digest, if it was not revoked."""
+
+    async def revoke(self, name: str) -> bool:
+        """Forget a token; False when there was none."""
+
+
+@dataclass(frozen=True, slots=True)
 class LongRun:
     """Who holds a role: one row per role, the newest epoch wins."""
 
@@ -313,6 +381,8 @@ class UnitOfWork(Protocol):
     knowledge: KnowledgeRepository
     guards: GuardRepository
     decisions: DecisionRepository
+    requests: HealRequestRepository
+    tokens: TokenRepository
     long_runs: LongRunRepository
 
     async def __aenter__(self) -> Self:
@@ -335,7 +405,7 @@ class Store(Protocol):
         """
 
     async def wait(self, channel: str, *, at_most: timedelta) -> bool:
-        """Wait for a NOTIFY on `samples`, `actions`, `reports`, `incidents` or `decisions`; False on time-out.
+        """Wait for a NOTIFY on `samples`, `actions`, `reports`, `incidents`, `decisions` or `requests`; False on time-out.
 
         A hint only: it may be lost or spurious, so whoever waits also polls.
         """

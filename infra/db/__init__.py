@@ -1,0 +1,1 @@
+"""Postgres: tables, repositories, the unit of work, roles of long runs, and the private cluster."""

@@ -1,0 +1,1 @@
+"""A node: where it is, what it can sense, and its hands."""
