@@ -405,9 +405,10 @@ class Store(Protocol):
         """
 
     async def wait(self, channel: str, *, at_most: timedelta) -> bool:
-        """Wait for a NOTIFY on `samples`, `actions`, `reports`, `incidents`, `decisions` or `requests`; False on time-out.
+        """Wait for a NOTIFY; False on time-out.
 
-        A hint only: it may be lost or spurious, so whoever waits also polls.
+        Channels: `samples`, `actions`, `reports`, `incidents`, `decisions`, `requests`. A hint only: it may be lost or
+        spurious, so whoever waits also polls.
         """
 
     async def close(self) -> None:
