@@ -13,10 +13,11 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Protocol, Self
 
-from models.incident import Diagnosis, FaultKind, Incident, IncidentId, Outcome, Verification
+from models.incident import Diagnosis, FaultKind, Incident, IncidentId, Outcome, OutcomeKind, Verification
 from models.mesh import Mesh, NodeId
 from models.remedy import (
     ActionReport,
+    ActionState,
     ClosingOrder,
     Decision,
     GuardState,
@@ -192,6 +193,9 @@ class IncidentRepository(Protocol):
             RefusedError: the schema's constraint said no.
         """
 
+    async def outcome_counts(self, mesh: str) -> Mapping[OutcomeKind, int]:
+        """Count every outcome ever recorded, by kind; kinds never seen are left out."""
+
     async def story(self, incident: IncidentId) -> IncidentStory | None:
         """Return everything known of one incident, for people; None when there is no such incident."""
 
@@ -236,6 +240,9 @@ class ActionRepository(Protocol):
 
     async def in_flight(self, mesh: str) -> list[OperationRecord]:
         """Return operations REQUESTED or APPLIED: not closed yet."""
+
+    async def state_counts(self, mesh: str) -> Mapping[ActionState, int]:
+        """Count every operation ever requested, by the state it is in now; states never seen are left out."""
 
     async def standing(self, mesh: str) -> list[OperationRecord]:
         """Return committed SET_COST operations that no later committed operation on the same interface replaced."""
