@@ -1,0 +1,53 @@
+"""The gateway's one assembly: routes, errors, middleware, OpenAPI."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import RedirectResponse
+
+from infra.api import decisions, healing, health, incidents, mesh, problems
+from infra.api.gateway import Gateway
+from infra.api.middleware import JsonBody, RequestRecord
+from infra.metrics import GatewayMetrics, version
+from infra.settings import Settings
+from models.ports import Clock, Store
+
+DESCRIPTION = """Watch a mesh heal itself, ask it to, and answer when it asks you.
+
+Every answer that is not a success is `application/problem+json` with one sentence in `detail`. Bodies are JSON,
+whatever content type they carry. Tokens come from `x0tta6bl4 token create`; scope `operate` includes `read`.
+"""
+
+
+def create_app(store: Store, settings: Settings, clock: Clock) -> FastAPI:
+    """Assemble the gateway over a store. Opens nothing: the store is its owner's to close."""
+    metrics = GatewayMetrics()
+    app = FastAPI(title="x0tta6bl4", version=version(), description=DESCRIPTION)
+    app.state.gateway = Gateway(store=store, settings=settings, clock=clock, metrics=metrics)
+    problems.register(app, metrics)
+    for part in (health, mesh, incidents, healing, decisions):
+        app.include_router(part.router)
+    app.add_api_route("/", _to_docs, include_in_schema=False)
+    # The last added is the outermost: a body refused by JsonBody is recorded too.
+    app.add_middleware(JsonBody)
+    app.add_middleware(RequestRecord, metrics=metrics)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+    return app
+
+
+async def _to_docs() -> RedirectResponse:
+    return RedirectResponse("/docs")
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """Write the OpenAPI document once, with the problem schema that every error refers to."""
+    if app.openapi_schema is None:
+        document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        problem = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        parts = problem.pop("$defs")
+        document["components"]["schemas"] |= {"Problem": problem, **parts}
+        app.openapi_schema = document
+    return app.openapi_schema
