@@ -1,0 +1,295 @@
+"""The few calls of libbpf and libc that we need, through ctypes: 15 MB of memory where bcc takes 130.
+
+Thin on purpose: numbers and descriptors in, OSError out. Meaning is given one layer up (`ebpf.loader`, `ebpf.maps`).
+Structs are laid out as in libbpf 1.1's headers; each begins with its own size, so that newer libraries accept them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from models.errors import ToolMissing
+
+LIBRARY = "libbpf.so.1"
+# Enough for the tail of any log of ours (a whole instruction trace is not asked for); pages unused are never touched.
+_LOG_BYTES = 1 << 18
+_MESSAGE_BYTES = 1024
+# The kernel's own errno, not in Python's table: an operation this kind of map or program does not have.
+ENOTSUPP = 524
+_U32, _U64 = ctypes.c_uint32, ctypes.c_uint64
+_Printer = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+
+
+class _OpenOptions(ctypes.Structure):
+    _fields_ = (
+        ("sz", ctypes.c_size_t),
+        ("object_name", ctypes.c_char_p),
+        ("relaxed_maps", ctypes.c_bool),
+        ("pin_root_path", ctypes.c_char_p),
+        ("unused", _U32),
+        ("kconfig", ctypes.c_char_p),
+        ("btf_custom_path", ctypes.c_char_p),
+        ("kernel_log_buf", ctypes.c_void_p),
+        ("kernel_log_size", ctypes.c_size_t),
+        ("kernel_log_level", _U32),
+    )
+
+
+class _LinkOptions(ctypes.Structure):
+    # Of what follows `flags`, all must be zero for the hooks we use.
+    _fields_ = (("sz", ctypes.c_size_t), ("flags", _U32), ("rest", _U32), ("zero", _U64 * 7))
+
+
+class _BatchOptions(ctypes.Structure):
+    _fields_ = (("sz", ctypes.c_size_t), ("elem_flags", _U64), ("flags", _U64))
+
+
+class _RunOptions(ctypes.Structure):
+    _fields_ = (
+        ("sz", ctypes.c_size_t),
+        ("data_in", ctypes.c_char_p),
+        ("data_out", ctypes.c_void_p),
+        ("data_size_in", _U32),
+        ("data_size_out", _U32),
+        ("ctx_in", ctypes.c_char_p),
+        ("ctx_out", ctypes.c_void_p),
+        ("ctx_size_in", _U32),
+        ("ctx_size_out", _U32),
+        ("retval", _U32),
+        ("repeat", ctypes.c_int),
+        ("duration", _U32),
+        ("flags", _U32),
+        ("cpu", _U32),
+        ("batch_size", _U32),
+    )
+
+
+class _LinkInfo(ctypes.Structure):
+    """`struct bpf_link_info` of an XDP or TCX link: both keep the interface's index first."""
+
+    _fields_ = (("type", _U32), ("id", _U32), ("prog_id", _U32), ("pad", _U32), ("ifindex", _U32), ("rest", _U32 * 9))
+
+
+def _opts(kind: type[ctypes.Structure], **fields: object) -> Any:
+    options = kind(**fields)
+    options.sz = ctypes.sizeof(kind)
+    return options
+
+
+class LibBpf:
+    """One process's libbpf. Get it with `libbpf()`.
+
+    Attributes:
+        said: What libbpf printed last, newest at the end; it would otherwise land on standard error.
+    """
+
+    def __init__(self) -> None:
+        try:
+            self._lib = ctypes.CDLL(LIBRARY, use_errno=True)
+        except OSError as error:
+            raise ToolMissing(LIBRARY, "install it: apt install libbpf1") from error
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self.said: deque[str] = deque(maxlen=20)
+        self._printer = _Printer(self._keep)  # libbpf keeps the pointer: it must outlive every call
+        self._lib.libbpf_set_print(self._printer)
+        pointer = ctypes.c_void_p
+        for name, result, arguments in (
+            ("bpf_object__open_mem", pointer, (pointer, ctypes.c_size_t, pointer)),
+            ("bpf_object__load", ctypes.c_int, (pointer,)),
+            ("bpf_object__close", None, (pointer,)),
+            ("bpf_object__next_program", pointer, (pointer, pointer)),
+            ("bpf_object__next_map", pointer, (pointer, pointer)),
+            ("bpf_program__name", ctypes.c_char_p, (pointer,)),
+            ("bpf_program__fd", ctypes.c_int, (pointer,)),
+            ("bpf_map__name", ctypes.c_char_p, (pointer,)),
+            ("bpf_map__fd", ctypes.c_int, (pointer,)),
+            ("bpf_map__initial_value", pointer, (pointer, pointer)),
+        ):
+            function = getattr(self._lib, name)
+            function.restype, function.argtypes = result, arguments
+
+    def _keep(self, _level: int, form: bytes, arguments: int | None) -> int:
+        text = ctypes.create_string_buffer(_MESSAGE_BYTES)
+        self._libc.vsnprintf(text, ctypes.c_size_t(_MESSAGE_BYTES), form, ctypes.c_void_p(arguments))
+        self.said.append(text.value.decode(errors="replace").strip())
+        return 0
+
+    def _checked(self, result: int) -> int:
+        if result < 0:
+            # libbpf 1.x answers with the negative errno itself; errno is only a copy of it.
+            raise OSError(-result, os.strerror(-result))
+        return result
+
+    # --- objects ---
+
+    def open_object(self, content: bytes, name: str) -> OpenObject:
+        """Parse an object in memory; nothing reaches the kernel yet."""
+        log = ctypes.create_string_buffer(_LOG_BYTES)
+        options = _opts(
+            _OpenOptions,
+            object_name=name.encode(),
+            kernel_log_buf=ctypes.cast(log, ctypes.c_void_p),
+            kernel_log_size=_LOG_BYTES,
+        )
+        self.said.clear()
+        handle = self._lib.bpf_object__open_mem(content, len(content), ctypes.byref(options))
+        if not handle:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
+        return OpenObject(self, handle, log)
+
+    # --- links ---
+
+    def create_link(self, program: int, ifindex: int, hook: int, *, flags: int) -> int:
+        """Attach a program to an interface of the calling thread's namespace; closing the descriptor detaches it."""
+        options = _opts(_LinkOptions, flags=flags)
+        return self._checked(self._lib.bpf_link_create(program, ifindex, hook, ctypes.byref(options)))
+
+    def link_ifindex(self, link: int) -> int:
+        """Return the interface a link is attached to; 0 when that interface is gone."""
+        held = _LinkInfo()
+        size = _U32(ctypes.sizeof(held))
+        self._checked(self._lib.bpf_obj_get_info_by_fd(link, ctypes.byref(held), ctypes.byref(size)))
+        return int(held.ifindex)
+
+    def attached_programs(self, ifindex: int, hook: int) -> tuple[int, ...]:
+        """Return the ids of all programs, anyone's, at a hook of an interface of the calling thread's namespace."""
+        # The kernel refuses more than 64 at one hook.
+        ids, count = (_U32 * 64)(), _U32(64)
+        self._checked(self._lib.bpf_prog_query(ifindex, hook, 0, None, ids, ctypes.byref(count)))
+        return tuple(ids[: count.value])
+
+    def program_id(self, program: int) -> int:
+        """Return the kernel's id of a loaded program."""
+        held = (_U32 * 64)()  # struct bpf_prog_info: type, then id; the kernel fills as much as there is room
+        size = _U32(ctypes.sizeof(held))
+        self._checked(self._lib.bpf_obj_get_info_by_fd(program, ctypes.byref(held), ctypes.byref(size)))
+        return int(held[1])
+
+    # --- maps and trial runs ---
+
+    def possible_cpus(self) -> int:
+        """Return how many values a per-CPU map holds for each key."""
+        return self._checked(self._lib.libbpf_num_possible_cpus())
+
+    def lookup(self, map_fd: int, key: int, value_at: int) -> None:
+        """Read the value of one 32-bit key to an address with room for it."""
+        held = _U32(key)
+        self._checked(self._lib.bpf_map_lookup_elem(map_fd, ctypes.byref(held), ctypes.c_void_p(value_at)))
+
+    def lookup_batch(self, map_fd: int, *, keys_at: int, values_at: int, count: int) -> int:
+        """Read up to `count` entries in one call, from the first; return how many there were."""
+        cursor, room = (ctypes.c_char * 64)(), _U32(count)
+        options = _opts(_BatchOptions)
+        result = self._lib.bpf_map_lookup_batch(
+            map_fd,
+            None,
+            ctypes.byref(cursor),
+            ctypes.c_void_p(keys_at),
+            ctypes.c_void_p(values_at),
+            ctypes.byref(room),
+            ctypes.byref(options),
+        )
+        if result != -errno.ENOENT:  # the kernel's way to say that this was the last entry
+            self._checked(result)
+        return room.value
+
+    def trial_run(
+        self, program: int, packet: bytes, *, context: bytes | None = None, repeat: int = 1
+    ) -> tuple[int, int]:
+        """Run a program over one packet inside the kernel.
+
+        Returns:
+            Its return value as the kernel's unsigned number, and nanoseconds a run.
+        """
+        options = _opts(
+            _RunOptions,
+            data_in=packet,
+            data_size_in=len(packet),
+            ctx_in=context,
+            ctx_size_in=len(context or b""),
+            repeat=repeat,
+        )
+        self._checked(self._lib.bpf_prog_test_run_opts(program, ctypes.byref(options)))
+        return int(options.retval), int(options.duration)
+
+
+class OpenObject:
+    """An object libbpf has parsed: set constants, load, find descriptors, close. Descriptors live until `close`."""
+
+    def __init__(self, library: LibBpf, handle: int, log: ctypes.Array[ctypes.c_char]) -> None:
+        self._library, self._handle, self._log = library, handle, log
+
+    def set_constant(self, offset: int, value: bytes) -> None:
+        """Write into `.rodata` before loading: the verifier then treats it as known."""
+        for found in self._each(self._library._lib.bpf_object__next_map):  # noqa: SLF001  # one unit, two classes
+            if self._name(found, "map").endswith(".rodata"):
+                size = ctypes.c_size_t()
+                start = self._library._lib.bpf_map__initial_value(found, ctypes.byref(size))  # noqa: SLF001
+                if not start or offset + len(value) > size.value:
+                    raise OSError(errno.ERANGE, "constant lies outside of .rodata")
+                ctypes.memmove(start + offset, value, len(value))
+                return
+        raise OSError(errno.ENOENT, "object has no .rodata")
+
+    def load(self) -> None:
+        """Create the maps and let the verifier judge the programs."""
+        self._library._checked(self._library._lib.bpf_object__load(self._handle))  # noqa: SLF001
+
+    def verifier_log(self) -> str:
+        """Return what the verifier wrote when it refused; empty when it did not."""
+        return self._log.value.decode(errors="replace")
+
+    def programs(self) -> dict[str, int]:
+        """Return name -> descriptor of the loaded programs."""
+        lib = self._library._lib  # noqa: SLF001
+        return {
+            self._name(one, "program"): lib.bpf_program__fd(one) for one in self._each(lib.bpf_object__next_program)
+        }
+
+    def maps(self) -> dict[str, int]:
+        """Return name -> descriptor of the created maps."""
+        lib = self._library._lib  # noqa: SLF001
+        return {self._name(one, "map"): lib.bpf_map__fd(one) for one in self._each(lib.bpf_object__next_map)}
+
+    def close(self) -> None:
+        """Free everything; links made from the programs keep them loaded. Safe to call twice."""
+        if self._handle:
+            self._library._lib.bpf_object__close(self._handle)  # noqa: SLF001
+            self._handle = 0
+
+    def _name(self, item: int, kind: str) -> str:
+        return str(getattr(self._library._lib, f"bpf_{kind}__name")(item).decode())  # noqa: SLF001
+
+    def _each(self, following: Callable[[int, int | None], int | None]) -> Iterator[int]:
+        item = following(self._handle, None)
+        while item:
+            yield item
+            item = following(self._handle, item)
+
+
+@cache
+def libbpf() -> LibBpf:
+    """Return the process's libbpf.
+
+    Raises:
+        ToolMissing: the library is not installed.
+    """
+    return LibBpf()
+
+
+def close_descriptor(descriptor: int) -> None:
+    """Close a link's or program's descriptor."""
+    os.close(descriptor)
+
+
+def network_namespace() -> int:
+    """Return the inode of the calling thread's network namespace: its identity."""
+    return Path("/proc/thread-self/ns/net").stat().st_ino

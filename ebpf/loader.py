@@ -1,0 +1,339 @@
+"""Loading eBPF objects and attaching them to interfaces; what is attached here goes away with this process.
+
+Links (XDP, TCX) are file descriptors: the kernel detaches when the last one closes, after kill -9 too. Where the kernel
+has no TCX (before 6.6) a clsact filter is used instead; that one outlives a kill, still counting into maps that nobody
+reads, until its interface goes or someone removes it.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from ebpf.capabilities import missing_capabilities
+from ebpf.elf import MapDefinition, ObjectFile, read_object
+from ebpf.libbpf import OpenObject, close_descriptor, libbpf, network_namespace
+from ebpf.netlink import EGRESS, INGRESS, LinkState, RouteSocket
+from models.errors import ConfigurationInvalid, KernelRefused, ProgramInvalid
+from models.telemetry import Direction
+
+log = structlog.get_logger()
+
+PROGRAMS = Path(__file__).parent / "programs"
+# An object of ours has some 40 kB; a wrong file should not be read whole into memory.
+_MAX_OBJECT_BYTES = 16 << 20
+_LOG_LINES = 12
+# enum bpf_attach_type
+_HOOK_XDP, _HOOK_TCX_INGRESS, _HOOK_TCX_EGRESS = 37, 46, 47
+_XDP_GENERIC, _XDP_NATIVE = 1 << 1, 1 << 2
+# Ingress goes first and egress last: we count what the wire brought and what it was really given.
+_TCX_BEFORE, _TCX_LAST = 1 << 3, 0
+_NO_TCX = frozenset({errno.EINVAL, errno.EOPNOTSUPP})
+
+
+class Hook(StrEnum):
+    """How a program is attached."""
+
+    TCX = "tcx"
+    CLSACT = "clsact"
+    XDP_NATIVE = "xdp-native"
+    XDP_GENERIC = "xdp-generic"
+
+
+_HOOKS_OF = {"tc": (Hook.TCX, Hook.CLSACT), "xdp": (Hook.XDP_NATIVE, Hook.XDP_GENERIC)}
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedObject:
+    """An object in the kernel.
+
+    Attributes:
+        name: File name.
+        instance: Tells apart several copies of one object, each with maps of its own.
+        programs: Function name -> descriptor.
+        kinds: Function name -> `tc` or `xdp`.
+        maps: Name -> descriptor.
+        definitions: Name -> type and sizes.
+    """
+
+    name: str
+    instance: str
+    programs: Mapping[str, int]
+    kinds: Mapping[str, str]
+    maps: Mapping[str, int]
+    definitions: Mapping[str, MapDefinition]
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """One program at one hook of one interface, put there by us.
+
+    Attributes:
+        program: Function name.
+        interface: Name at the time of attaching.
+        ifindex: What the kernel goes by.
+        direction: Which way the packets go.
+        hook: Which mechanism was taken.
+        link: Descriptor that holds it; for CLSACT the filter's handle.
+    """
+
+    program: str
+    interface: str
+    ifindex: int
+    direction: Direction
+    hook: Hook
+    link: int
+
+
+class EBPFLoader:
+    """Load objects, attach them to interfaces of the network namespace this was constructed in, and clean up.
+
+    Everything may be called twice: what is already so stays so. Never detaches what it did not attach.
+
+    Args:
+        folder: Where object names without a path are looked up.
+        hooks: Which mechanisms may be taken; the better one is tried first.
+    """
+
+    def __init__(self, folder: Path = PROGRAMS, *, hooks: Sequence[Hook] = tuple(Hook)) -> None:
+        self._folder, self._hooks = folder, frozenset(hooks)
+        self._routes = RouteSocket()
+        self._namespace = network_namespace()
+        self._opened: dict[tuple[str, str], tuple[LoadedObject, OpenObject]] = {}
+        self._attached: dict[tuple[str, str, str, Direction], Attachment] = {}
+        self._clsact: set[int] = set()
+        # Filters are told apart by handle; beginning at our pid keeps two loaders from choosing the same ones.
+        self._handles = itertools.count(os.getpid() % 0xFFFF << 12 | 1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def load_program(
+        self, name: str | Path, *, instance: str = "", constants: Mapping[str, int] | None = None
+    ) -> LoadedObject:
+        """Check an object, load its maps and programs into the kernel and return what is in it.
+
+        Args:
+            name: `xdp_counter.o` (looked up among the built programs) or a path.
+            instance: Load another copy, with maps of its own, under this name.
+            constants: Values for the program's `const volatile` integers.
+
+        Raises:
+            ProgramInvalid: the file is missing, damaged or not what it should be; the kernel has not seen it.
+            KernelRefused: the verifier or a missing capability; with the log's last lines.
+        """
+        path = self._folder / name
+        key = (str(path), instance)
+        if key in self._opened:
+            return self._opened[key][0]
+        content = _read_file(path)
+        described = read_object(content, path.name)
+        values = _constant_bytes(described, constants or {}, path.name)
+        try:
+            opened = libbpf().open_object(content, path.name.split(".")[0])
+        except OSError as error:
+            raise ProgramInvalid(path.name, f"libbpf cannot open it: {_last_said(error)}") from error
+        try:
+            for offset, value in values:
+                opened.set_constant(offset, value)
+            opened.load()
+        except OSError as error:
+            reason = _why(error, opened.verifier_log())
+            opened.close()
+            raise KernelRefused(f"loading {path.name}", reason) from error
+        maps = opened.maps()
+        loaded = LoadedObject(
+            name=path.name,
+            instance=instance,
+            programs=opened.programs(),
+            kinds=described.programs,
+            maps={one: maps[one] for one in described.maps},
+            definitions=described.maps,
+        )
+        self._opened[key] = (loaded, opened)
+        return loaded
+
+    def attach_to_interface(
+        self, loaded: LoadedObject, interface: str, *, direction: Direction = Direction.RX
+    ) -> Attachment:
+        """Attach an object's program for `direction` to an interface: TCX, else clsact; native XDP, else generic.
+
+        Raises:
+            ConfigurationInvalid: no such interface here, or the calling thread is in another network namespace.
+            ProgramInvalid: the object has no program for that direction.
+            KernelRefused: no way of attaching was accepted.
+        """
+        key = (loaded.name, loaded.instance, interface, direction)
+        link = self.interface(interface)
+        held = self._attached.get(key)
+        if held is not None and self.is_attached(held):
+            return held
+        if network_namespace() != self._namespace:
+            raise ConfigurationInvalid(
+                f"{interface} is in the network namespace this loader was made in, not in this thread's",
+                "attach from that namespace",
+            )
+        self.detach_from_interface(loaded, interface, direction=direction)  # what is left of a vanished interface
+        program = _program_for(loaded, direction)
+        hooks = [one for one in _HOOKS_OF[loaded.kinds[program]] if one in self._hooks]
+        refusals = []
+        for hook in hooks:
+            try:
+                number = self._attach(hook, loaded.programs[program], link.index, direction=direction, name=program)
+            except OSError as error:
+                refusals.append(f"{hook}: {_why(error, '')}")
+                if hook is Hook.TCX and error.errno not in _NO_TCX:
+                    break
+                continue
+            attachment = Attachment(program, interface, link.index, direction, hook, number)
+            self._attached[key] = attachment
+            log.info("program attached", program=program, interface=interface, direction=direction, hook=hook)
+            return attachment
+        raise KernelRefused(f"attaching {program} to {interface}", "; ".join(refusals) or "no hook is allowed here")
+
+    def detach_from_interface(
+        self, loaded: LoadedObject, interface: str, *, direction: Direction = Direction.RX
+    ) -> None:
+        """Detach what this loader attached; nothing happens when it did not."""
+        attachment = self._attached.pop((loaded.name, loaded.instance, interface, direction), None)
+        if attachment is None:
+            return
+        if attachment.hook is Hook.CLSACT:
+            self._detach_filter(attachment)
+        else:
+            close_descriptor(attachment.link)
+
+    def unload_program(self, loaded: LoadedObject) -> None:
+        """Detach an object everywhere and free its maps and programs; nothing happens when it is not loaded here."""
+        for name, instance, interface, direction in list(self._attached):
+            if (name, instance) == (loaded.name, loaded.instance):
+                self.detach_from_interface(loaded, interface, direction=direction)
+        for key, (held, opened) in list(self._opened.items()):
+            if held is loaded:
+                opened.close()
+                del self._opened[key]
+
+    def attachments(self) -> tuple[Attachment, ...]:
+        """Return everything this loader attached and has not detached."""
+        return tuple(self._attached.values())
+
+    def is_attached(self, attachment: Attachment) -> bool:
+        """Ask the kernel whether an attachment of ours is still in place (its interface may be gone)."""
+        if attachment.hook is Hook.CLSACT:
+            return self._has_filter(attachment)
+        return libbpf().link_ifindex(attachment.link) == attachment.ifindex
+
+    def interface(self, name: str) -> LinkState:
+        """Return an interface of this loader's namespace.
+
+        Raises:
+            ConfigurationInvalid: there is none of that name.
+        """
+        found = self._routes.link(name)
+        if found is None:
+            raise ConfigurationInvalid(f"no interface {name} in this network namespace", "check `ip link`")
+        return found
+
+    def close(self) -> None:
+        """Detach and unload everything of ours. Safe to call twice."""
+        for loaded, _ in list(self._opened.values()):
+            self.unload_program(loaded)
+        self._routes.close()
+
+    def _attach(self, hook: Hook, program: int, ifindex: int, *, direction: Direction, name: str) -> int:
+        incoming = direction is Direction.RX
+        if hook is Hook.CLSACT:
+            if self._routes.add_clsact(ifindex):
+                self._clsact.add(ifindex)
+            handle = next(self._handles)
+            self._routes.add_filter(ifindex, INGRESS if incoming else EGRESS, program=program, name=name, handle=handle)
+            return handle
+        kind, flags = {
+            Hook.TCX: (_HOOK_TCX_INGRESS, _TCX_BEFORE) if incoming else (_HOOK_TCX_EGRESS, _TCX_LAST),
+            Hook.XDP_NATIVE: (_HOOK_XDP, _XDP_NATIVE),
+            Hook.XDP_GENERIC: (_HOOK_XDP, _XDP_GENERIC),
+        }[hook]
+        return libbpf().create_link(program, ifindex, kind, flags=flags)
+
+    def _has_filter(self, attachment: Attachment) -> bool:
+        parent = INGRESS if attachment.direction is Direction.RX else EGRESS
+        try:
+            return any(one.handle == attachment.link for one in self._routes.filters(attachment.ifindex, parent))
+        except OSError as error:
+            if error.errno in {errno.ENODEV, errno.EINVAL, errno.ENOENT}:  # interface or qdisc is gone
+                return False
+            raise
+
+    def _detach_filter(self, attachment: Attachment) -> None:
+        if not self._has_filter(attachment):
+            return
+        parent = INGRESS if attachment.direction is Direction.RX else EGRESS
+        self._routes.delete_filter(attachment.ifindex, parent, handle=attachment.link)
+        left = self._routes.filters(attachment.ifindex, INGRESS) + self._routes.filters(attachment.ifindex, EGRESS)
+        if attachment.ifindex in self._clsact and not left:
+            self._routes.delete_clsact(attachment.ifindex)
+            self._clsact.discard(attachment.ifindex)
+
+
+def _constant_bytes(described: ObjectFile, constants: Mapping[str, int], name: str) -> list[tuple[int, bytes]]:
+    values = []
+    for constant, value in constants.items():
+        if constant not in described.constants:
+            raise ProgramInvalid(name, f"it has no constant named {constant}")
+        offset, size = described.constants[constant]
+        values.append((offset, value.to_bytes(size, "little")))
+    return values
+
+
+def _program_for(loaded: LoadedObject, direction: Direction) -> str:
+    if len(loaded.kinds) == 1 and "xdp" in loaded.kinds.values():
+        if direction is Direction.TX:
+            raise ProgramInvalid(loaded.name, "XDP sees what arrives, never what is sent")
+        return next(iter(loaded.kinds))
+    ending = "_ingress" if direction is Direction.RX else "_egress"
+    for name in loaded.kinds:
+        if name.endswith(ending):
+            return name
+    raise ProgramInvalid(loaded.name, f"it has no program whose name ends with {ending}")
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_OBJECT_BYTES + 1)
+    except FileNotFoundError as error:
+        raise ProgramInvalid(str(path), "the file does not exist; build it with make -C ebpf/programs") from error
+    except OSError as error:
+        raise ProgramInvalid(str(path), f"it cannot be read: {error.strerror}") from error
+    if len(content) > _MAX_OBJECT_BYTES:
+        raise ProgramInvalid(str(path), f"it is larger than {_MAX_OBJECT_BYTES >> 20} MB; give one object file")
+    return content
+
+
+def _last_said(error: OSError) -> str:
+    said = libbpf().said
+    return f"{error.strerror} ({said[-1]})" if said else str(error.strerror)
+
+
+def _why(error: OSError, verifier: str) -> str:
+    """Say why the kernel refused: a missing capability by name, else the verifier's or libbpf's last lines."""
+    if error.errno in {errno.EPERM, errno.EACCES}:
+        missing = missing_capabilities()
+        if missing:
+            return f"{error.strerror}; this process lacks {', '.join(missing)}"
+    lines = [line for line in verifier.splitlines() if line.strip()][-_LOG_LINES:]
+    return f"{error.strerror}; the verifier says:\n" + "\n".join(lines) if lines else _last_said(error)

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Walk a frame from the link layer to the transport header. Included after the program has defined
+ *   CONTEXT                                     its context type, and
+ *   pull(context, offset, buffer, size)         a pointer to size readable bytes at offset, or NULL.
+ * What cannot be read is not guessed: the walk stops and the protocol stays NO_PROTOCOL.
+ */
+#ifndef PARSE_H
+#define PARSE_H
+
+#include "x0.h"
+
+/* 255 is reserved by IANA and never on the wire as an IP protocol we count. */
+#define NO_PROTOCOL 255
+/* Two tags (802.1ad) and four extension headers cover what routers forward; longer chains are sorted as OTHER. */
+#define MAX_TAGS 2
+#define MAX_EXTENSIONS 4
+
+struct headers {
+	__u16 type;		/* EtherType after the tags, host order */
+	__u32 network;		/* offset of layer 3 */
+	__u32 transport;	/* offset of layer 4, meaningful when has_transport */
+	__u8 protocol;		/* IP protocol number or NO_PROTOCOL */
+	__u8 has_transport;	/* not set in later fragments */
+};
+
+static __always_inline void parse_ipv4(CONTEXT *context, struct headers *found)
+{
+	struct ipv4_header buffer;
+	const struct ipv4_header *ip = pull(context, found->network, &buffer, sizeof(buffer));
+
+	if (!ip)
+		return;
+	__u8 words = ip->version_and_words & 0x0f;
+	if (ip->version_and_words >> 4 != 4 || words < 5)
+		return;
+	found->protocol = ip->protocol;
+	found->transport = found->network + words * 4;
+	found->has_transport = !(ip->fragment & bpf_htons(0x1fff));
+}
+
+static __always_inline void parse_ipv6(CONTEXT *context, struct headers *found)
+{
+	struct ipv6_header buffer;
+	const struct ipv6_header *ip = pull(context, found->network, &buffer, sizeof(buffer));
+
+	if (!ip || (ip->version_and_flow & bpf_htonl(0xf0000000)) != bpf_htonl(0x60000000))
+		return;
+
+	__u8 next = ip->next;
+	__u32 offset = found->network + sizeof(struct ipv6_header);
+
+#pragma unroll
+	for (int i = 0; i < MAX_EXTENSIONS; i++) {
+		struct ipv6_extension held;
+		const struct ipv6_extension *extension;
+
+		if (next != IP_HOP_BY_HOP && next != IP_ROUTING_HEADER && next != IP_FRAGMENT &&
+		    next != IP_AUTHENTICATION && next != IP_DESTINATION)
+			break;
+		extension = pull(context, offset, &held, sizeof(held));
+		if (!extension)
+			return;
+		if (next == IP_FRAGMENT) {
+			if (extension->fragment & bpf_htons(0xfff8)) {
+				found->protocol = extension->next;
+				return;
+			}
+			offset += 8;
+		} else if (next == IP_AUTHENTICATION) {
+			offset += (extension->length + 2) * 4;
+		} else {
+			offset += (extension->length + 1) * 8;
+		}
+		next = extension->next;
+	}
+	found->protocol = next;
+	found->transport = offset;
+	found->has_transport = 1;
+}
+
+static __always_inline void parse(CONTEXT *context, __u32 link_header, __u16 type, struct headers *found)
+{
+	__u32 offset = link_header;
+
+#pragma unroll
+	for (int i = 0; i < MAX_TAGS; i++) {
+		struct vlan_tag held;
+		const struct vlan_tag *tag;
+
+		if (type != TYPE_VLAN && type != TYPE_SERVICE_VLAN)
+			break;
+		tag = pull(context, offset, &held, sizeof(held));
+		if (!tag)
+			break;
+		type = bpf_ntohs(tag->inner_type);
+		offset += VLAN_TAG;
+	}
+	found->type = type;
+	found->network = offset;
+	found->transport = 0;
+	found->protocol = NO_PROTOCOL;
+	found->has_transport = 0;
+	if (type == TYPE_IPV4)
+		parse_ipv4(context, found);
+	else if (type == TYPE_IPV6)
+		parse_ipv6(context, found);
+}
+
+static __always_inline enum protocol protocol_of(const struct headers *found)
+{
+	if (found->protocol == IP_TCP)
+		return PROTOCOL_TCP;
+	if (found->protocol == IP_UDP)
+		return PROTOCOL_UDP;
+	if (found->protocol == IP_ICMP && found->type == TYPE_IPV4)
+		return PROTOCOL_ICMP;
+	if (found->protocol == IP_ICMPV6 && found->type == TYPE_IPV6)
+		return PROTOCOL_ICMPV6;
+	return PROTOCOL_OTHER;
+}
+
+#endif
