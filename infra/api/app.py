@@ -27,7 +27,7 @@ def create_app(store: Store, settings: Settings, clock: Clock) -> FastAPI:
     metrics = GatewayMetrics()
     app = FastAPI(title="x0tta6bl4", version=version(), description=DESCRIPTION)
     app.state.gateway = Gateway(store=store, settings=settings, clock=clock, metrics=metrics)
-    problems.register(app, metrics)
+    problems.register(app)
     for part in (health, mesh, incidents, healing, decisions):
         app.include_router(part.router)
     app.add_api_route("/", _to_docs, include_in_schema=False)

@@ -14,7 +14,7 @@ from infra.api import problems
 from infra.api.gateway import AnyGateway, Gateway
 from infra.api.problems import documented
 from infra.api.schemas import Alive, Ready
-from models.errors import SourceUnavailable
+from models.errors import MeshError
 from models.ports import LongRun
 
 log = structlog.get_logger()
@@ -44,7 +44,7 @@ async def ready(gateway: AnyGateway) -> Ready | Response:
     try:
         async with asyncio.timeout(STORE_PATIENCE_SECONDS):
             runs = await _long_runs(gateway)
-    except (SourceUnavailable, TimeoutError) as error:
+    except (MeshError, TimeoutError) as error:
         reason = str(error) or f"no answer within {STORE_PATIENCE_SECONDS:g} s"
         return _not_ready([f"database: {reason}"])
     watch = {one.role: one for one in runs}.get(role)
@@ -68,7 +68,8 @@ async def exposition(gateway: AnyGateway) -> Response:
     try:
         async with asyncio.timeout(STORE_PATIENCE_SECONDS), gateway.store.unit() as unit:
             seen = await metrics.snapshot(unit, gateway.settings.mesh)
-    except (SourceUnavailable, TimeoutError) as error:
+    except (MeshError, TimeoutError) as error:
+        # Whatever is wrong with the store, the counters that an alert needs to see it must still come out.
         log.warning("scrape went without the store", error=str(error))
     text = gateway.metrics.expose(seen, now=gateway.clock.now())
     return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)

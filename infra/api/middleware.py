@@ -29,6 +29,10 @@ class _Refused(Exception):
         self.detail = detail
 
 
+class _Left(Exception):
+    """The client went away before its body was complete."""
+
+
 class JsonBody:
     """Read a body whole, at most `cap` bytes within `seconds`, and call it JSON whatever content type it came with.
 
@@ -47,6 +51,8 @@ class JsonBody:
             return
         try:
             body = await self._read(scope, receive)
+        except _Left:
+            return  # half a wish is not a wish, and nobody is there to answer
         except _Refused as refusal:
             sort = "too-large" if refusal.status == 413 else "too-slow"  # noqa: PLR2004 - an HTTP status is its own name
             response = problems.answer(refusal.status, sort, refusal.detail, headers={"Connection": "close"})
@@ -67,6 +73,8 @@ class JsonBody:
             async with asyncio.timeout(self.seconds):
                 while True:
                     message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise _Left
                     body += message.get("body", b"")
                     if len(body) > self.cap:
                         raise too_large

@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from infra.metrics import GatewayMetrics
+from infra.api.gateway import gateway_of
 from models.errors import BrokenError, MeshError, RefusedError, TransientError
 
 log = structlog.get_logger()
@@ -22,6 +22,9 @@ log = structlog.get_logger()
 PROBLEM_JSON = "application/problem+json"
 # A supervisor restarts the database or a long run within two seconds or so; asking sooner only adds load.
 RETRY_AFTER_SECONDS = 2
+# A caller chooses the names of unknown fields; without these bounds it would choose the size of our answer too.
+FAULTS_SHOWN = 20
+NAME_SHOWN = 80
 
 BRANCHES: tuple[tuple[type[MeshError], HTTPStatus, str], ...] = (
     (TransientError, HTTPStatus.SERVICE_UNAVAILABLE, "transient"),
@@ -96,50 +99,58 @@ def branch_of(error: MeshError) -> tuple[HTTPStatus, str]:
     return HTTPStatus.INTERNAL_SERVER_ERROR, "broken"
 
 
-def register(app: FastAPI, metrics: GatewayMetrics) -> None:
+def register(app: FastAPI) -> None:
     """Make the app answer every error as a problem."""
+    app.add_exception_handler(MeshError, _mesh_error)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _plain)
+    app.add_exception_handler(Exception, _unforeseen)
 
-    async def mesh_error(_: Request, error: Exception) -> Response:
-        if not isinstance(error, MeshError):
-            raise error
-        status, name = branch_of(error)
-        metrics.error_met(name)
-        headers = {}
-        if status is HTTPStatus.SERVICE_UNAVAILABLE:
-            log.warning("source did not answer a request", error=str(error))
-            headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-        elif status is HTTPStatus.INTERNAL_SERVER_ERROR:
-            log.error("request met a broken part", error=str(error), exc_info=error)
-        return answer(status.value, name, str(error), headers=headers)
 
-    async def invalid(_: Request, error: Exception) -> Response:
-        if not isinstance(error, RequestValidationError):
-            raise error
-        faults = [FieldFault(field=field_of(one["loc"]), message=one["msg"]) for one in error.errors()]
-        named = ", ".join(sorted({one.field for one in faults}))
-        return answer(422, "invalid", f"cannot use {named}", errors=faults)
+async def _mesh_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, MeshError):
+        raise error
+    status, name = branch_of(error)
+    gateway_of(request).metrics.error_met(name)
+    headers = {}
+    if status is HTTPStatus.SERVICE_UNAVAILABLE:
+        log.warning("source did not answer a request", error=str(error))
+        headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    elif status is HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.error("request met a broken part", error=str(error), exc_info=error)
+    return answer(status.value, name, str(error), headers=headers)
 
-    async def plain(_: Request, error: Exception) -> Response:
-        if not isinstance(error, HTTPException):
-            raise error
-        sort = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
-        return answer(error.status_code, sort, error.detail, headers=error.headers)
 
-    async def unforeseen(_: Request, error: Exception) -> Response:
-        metrics.error_met("unforeseen")
-        log.error("request met a defect", exc_info=error)
-        return answer(500, "defect", "this is a defect of ours; the gateway's log has the traceback")
+async def _invalid(_: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    faults = [FieldFault(field=field_of(one["loc"]), message=one["msg"]) for one in error.errors()[:FAULTS_SHOWN]]
+    named = ", ".join(sorted({one.field for one in faults}))
+    return answer(422, "invalid", f"cannot use {named}", errors=faults)
 
-    app.add_exception_handler(MeshError, mesh_error)
-    app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(HTTPException, plain)
-    app.add_exception_handler(Exception, unforeseen)
+
+async def _plain(_: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    if error.status_code == HTTPStatus.BAD_REQUEST:
+        # FastAPI says 400 to a body it cannot even decode (wrong encoding, nested without end); to a caller that
+        # is the same mistake as bad JSON.
+        fault = FieldFault(field="body", message="not JSON in UTF-8")
+        return answer(422, "invalid", "cannot use body", errors=[fault])
+    sort = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
+    return answer(error.status_code, sort, error.detail, headers=error.headers)
+
+
+async def _unforeseen(request: Request, error: Exception) -> Response:
+    gateway_of(request).metrics.error_met("unforeseen")
+    log.error("request met a defect", exc_info=error)
+    return answer(500, "defect", "this is a defect of ours; the gateway's log has the traceback")
 
 
 def field_of(location: tuple[int | str, ...]) -> str:
     """Name a field as its sender wrote it: `plan_hash` for ("body", "plan_hash"), `body` for a body that is no JSON."""
     names = [str(one) for one in location[1:] if not isinstance(one, int)]
-    return ".".join(names) or str(location[0])
+    return ".".join(names)[:NAME_SHOWN] or str(location[0])
 
 
 def speakable(value: float | str) -> float | str:

@@ -1,0 +1,71 @@
+"""A gateway over a store in memory, and clients with and without tokens."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from datetime import timedelta
+
+import httpx
+import pytest
+
+from infra.api.app import create_app
+from infra.api.gateway import digest_of
+from infra.settings import Settings
+from models.mesh import NodeId
+from models.ports import Scope, Store, Token
+from models.telemetry import Sample
+from tests.infra.api.memory import MemoryStore
+from tests.infra.api.world import AS_OPERATOR, AS_READER, MESH, NOW, OPERATE, READ, StandingClock
+
+
+@pytest.fixture
+def clock() -> StandingClock:
+    return StandingClock()
+
+
+@pytest.fixture
+async def store() -> Store:
+    """A declared mesh, two tokens, a living watch run, and one node that reported two seconds ago."""
+    made = MemoryStore()
+    async with made.unit() as unit:
+        await unit.meshes.save(MESH)
+        await unit.tokens.add(Token("alice", digest_of(READ), Scope.READ, NOW))
+        await unit.tokens.add(Token("bob", digest_of(OPERATE), Scope.OPERATE, NOW))
+        await unit.long_runs.claim("watch-mesh:lab", flow_run_id="f-1", pid=7, host="h", now=NOW)
+        await unit.samples.add(
+            "lab", [Sample(NodeId("n0"), 1, 0, NOW - timedelta(seconds=2), missing=frozenset({"probes"}))]
+        )
+    return made
+
+
+@pytest.fixture
+async def connect(clock: StandingClock) -> AsyncIterator[Callable[..., httpx.AsyncClient]]:
+    """Make a client of a gateway over any store; defects come back as responses, as a real client would see them."""
+    async with AsyncExitStack() as opened:
+
+        def make(over, **headers: str) -> httpx.AsyncClient:
+            transport = httpx.ASGITransport(create_app(over, Settings(mesh="lab"), clock), raise_app_exceptions=False)
+            client = httpx.AsyncClient(transport=transport, base_url="http://gateway", headers=headers)
+            opened.push_async_callback(client.aclose)
+            return client
+
+        yield make
+
+
+@pytest.fixture
+def anyone(connect, store) -> httpx.AsyncClient:
+    """A client without a token."""
+    return connect(store)
+
+
+@pytest.fixture
+def reader(connect, store) -> httpx.AsyncClient:
+    """A client with a token of scope read."""
+    return connect(store, **AS_READER)
+
+
+@pytest.fixture
+def operator(connect, store) -> httpx.AsyncClient:
+    """A client with a token of scope operate."""
+    return connect(store, **AS_OPERATOR)
