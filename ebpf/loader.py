@@ -8,9 +8,8 @@ reads, until its interface goes or someone removes it.
 from __future__ import annotations
 
 import errno
-import itertools
-import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -37,6 +36,9 @@ _HOOK_XDP, _HOOK_TCX_INGRESS, _HOOK_TCX_EGRESS = 37, 46, 47
 _XDP_GENERIC, _XDP_NATIVE = 1 << 1, 1 << 2
 # Ingress goes first and egress last: we count what the wire brought and what it was really given.
 _TCX_BEFORE, _TCX_LAST = 1 << 3, 0
+# More filters of other people at one hook mean that something leaks them.
+_MAX_FILTERS = 64
+_INTERFACE_GONE = frozenset({errno.ENODEV, errno.EINVAL, errno.ENOENT})
 _NO_TCX = frozenset({errno.EINVAL, errno.EOPNOTSUPP})
 
 
@@ -84,6 +86,7 @@ class Attachment:
         direction: Which way the packets go.
         hook: Which mechanism was taken.
         link: Descriptor that holds it; for CLSACT the filter's handle.
+        program_id: The kernel's number of the program, to know a filter of ours by.
     """
 
     program: str
@@ -92,6 +95,7 @@ class Attachment:
     direction: Direction
     hook: Hook
     link: int
+    program_id: int
 
 
 class EBPFLoader:
@@ -111,8 +115,6 @@ class EBPFLoader:
         self._opened: dict[tuple[str, str], tuple[LoadedObject, OpenObject]] = {}
         self._attached: dict[tuple[str, str, str, Direction], Attachment] = {}
         self._clsact: set[int] = set()
-        # Filters are told apart by handle; beginning at our pid keeps two loaders from choosing the same ones.
-        self._handles = itertools.count(os.getpid() % 0xFFFF << 12 | 1)
 
     def __enter__(self) -> Self:
         return self
@@ -199,7 +201,8 @@ class EBPFLoader:
                 if hook is Hook.TCX and error.errno not in _NO_TCX:
                     break
                 continue
-            attachment = Attachment(program, interface, link.index, direction, hook, number)
+            program_id = libbpf().program_id(loaded.programs[program])
+            attachment = Attachment(program, interface, link.index, direction, hook, number, program_id)
             self._attached[key] = attachment
             log.info("program attached", program=program, interface=interface, direction=direction, hook=hook)
             return attachment
@@ -219,13 +222,14 @@ class EBPFLoader:
 
     def unload_program(self, loaded: LoadedObject) -> None:
         """Detach an object everywhere and free its maps and programs; nothing happens when it is not loaded here."""
-        for name, instance, interface, direction in list(self._attached):
-            if (name, instance) == (loaded.name, loaded.instance):
-                self.detach_from_interface(loaded, interface, direction=direction)
-        for key, (held, opened) in list(self._opened.items()):
-            if held is loaded:
-                opened.close()
-                del self._opened[key]
+        with ExitStack() as stack:  # one detach that fails keeps none of the others from happening
+            for key, (held, opened) in list(self._opened.items()):
+                if held is loaded:
+                    stack.callback(opened.close)
+                    del self._opened[key]
+            for name, instance, interface, direction in list(self._attached):
+                if (name, instance) == (loaded.name, loaded.instance):
+                    stack.callback(self.detach_from_interface, loaded, interface, direction=direction)
 
     def attachments(self) -> tuple[Attachment, ...]:
         """Return everything this loader attached and has not detached."""
@@ -250,18 +254,15 @@ class EBPFLoader:
 
     def close(self) -> None:
         """Detach and unload everything of ours. Safe to call twice."""
-        for loaded, _ in list(self._opened.values()):
-            self.unload_program(loaded)
-        self._routes.close()
+        with ExitStack() as stack:
+            stack.callback(self._routes.close)
+            for loaded, _ in self._opened.values():
+                stack.callback(self.unload_program, loaded)
 
     def _attach(self, hook: Hook, program: int, ifindex: int, *, direction: Direction, name: str) -> int:
         incoming = direction is Direction.RX
         if hook is Hook.CLSACT:
-            if self._routes.add_clsact(ifindex):
-                self._clsact.add(ifindex)
-            handle = next(self._handles)
-            self._routes.add_filter(ifindex, INGRESS if incoming else EGRESS, program=program, name=name, handle=handle)
-            return handle
+            return self._add_filter(program, ifindex, INGRESS if incoming else EGRESS, name=name)
         kind, flags = {
             Hook.TCX: (_HOOK_TCX_INGRESS, _TCX_BEFORE) if incoming else (_HOOK_TCX_EGRESS, _TCX_LAST),
             Hook.XDP_NATIVE: (_HOOK_XDP, _XDP_NATIVE),
@@ -269,24 +270,39 @@ class EBPFLoader:
         }[hook]
         return libbpf().create_link(program, ifindex, kind, flags=flags)
 
+    def _add_filter(self, program: int, ifindex: int, parent: int, *, name: str) -> int:
+        if self._routes.add_clsact(ifindex):
+            self._clsact.add(ifindex)
+        for handle in range(1, _MAX_FILTERS + 1):  # the first that nobody holds
+            try:
+                self._routes.add_filter(ifindex, parent, program=program, name=name, handle=handle)
+            except FileExistsError:
+                continue
+            return handle
+        raise OSError(errno.EEXIST, f"{_MAX_FILTERS} filters are there already")
+
     def _has_filter(self, attachment: Attachment) -> bool:
         parent = INGRESS if attachment.direction is Direction.RX else EGRESS
         try:
-            return any(one.handle == attachment.link for one in self._routes.filters(attachment.ifindex, parent))
+            filters = self._routes.filters(attachment.ifindex, parent)
         except OSError as error:
-            if error.errno in {errno.ENODEV, errno.EINVAL, errno.ENOENT}:  # interface or qdisc is gone
+            if error.errno in _INTERFACE_GONE:
                 return False
-            raise
+            raise KernelRefused(f"listing the filters of {attachment.interface}", str(error)) from error
+        return any((one.handle, one.program_id) == (attachment.link, attachment.program_id) for one in filters)
 
     def _detach_filter(self, attachment: Attachment) -> None:
         if not self._has_filter(attachment):
             return
+        ifindex = attachment.ifindex
         parent = INGRESS if attachment.direction is Direction.RX else EGRESS
-        self._routes.delete_filter(attachment.ifindex, parent, handle=attachment.link)
-        left = self._routes.filters(attachment.ifindex, INGRESS) + self._routes.filters(attachment.ifindex, EGRESS)
-        if attachment.ifindex in self._clsact and not left:
-            self._routes.delete_clsact(attachment.ifindex)
-            self._clsact.discard(attachment.ifindex)
+        try:
+            self._routes.delete_filter(ifindex, parent, handle=attachment.link)
+            if ifindex in self._clsact and not any(self._routes.filters(ifindex, one) for one in (INGRESS, EGRESS)):
+                self._routes.delete_clsact(ifindex)
+                self._clsact.discard(ifindex)
+        except OSError as error:
+            raise KernelRefused(f"detaching {attachment.program} from {attachment.interface}", str(error)) from error
 
 
 def _constant_bytes(described: ObjectFile, constants: Mapping[str, int], name: str) -> list[tuple[int, bytes]]:

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 
+from models.errors import SourceUnavailable
+
 _HEADER = struct.Struct("=IHHII")
 _LINK = struct.Struct("=BxHiII")
 _TRAFFIC = struct.Struct("=BxxxiIII")
@@ -71,7 +73,12 @@ class Filter:
 
 
 class RouteSocket:
-    """One netlink socket. Not safe for two threads at once; OSError carries the kernel's refusal."""
+    """One netlink socket. Not safe for two threads at once.
+
+    Raises:
+        SourceUnavailable: from `link`, when the kernel does not answer.
+        OSError: from everything about tc, with the kernel's refusal.
+    """
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
@@ -87,7 +94,7 @@ class RouteSocket:
         except OSError as error:
             if error.errno in {errno.ENODEV, errno.ENOENT}:
                 return None
-            raise
+            raise SourceUnavailable("rtnetlink", str(error)) from error
         return next((_link(content) for kind, content in answers if kind == _NEW_LINK), None)
 
     def add_clsact(self, ifindex: int) -> bool:
