@@ -1,0 +1,48 @@
+# One command each. `make run` as root on a fresh Debian 12 shows a mesh heal itself; `make help` lists the rest.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check format chaos lock clean
+
+BIN := .venv/bin
+# ONCE=1 stops after one fault; HEAL=0 shows what routing alone does.
+ONCE ?=
+FAULT ?= grey
+NODES ?= 6
+TOPOLOGY ?= ring-chord
+HEAL ?= 1
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+
+setup: ## Install what is missing: system packages, Python environment, eBPF objects
+	@scripts/setup.sh
+
+run: setup ## Bring a mesh up, harm it, heal it (ONCE=1 FAULT=grey NODES=6 TOPOLOGY=ring-chord HEAL=1)
+	@$(BIN)/x0tta6bl4 demo --fault $(FAULT) --nodes $(NODES) --topology $(TOPOLOGY) \
+		$(if $(filter 0,$(HEAL)),--no-heal,--heal) $(if $(filter-out 0,$(ONCE)),--once)
+
+test: setup ## Run every test that ends in minutes; each skip says why
+	@$(BIN)/pytest -q
+
+check: setup ## Format, lint, types, layers, and all tests but the end-to-end ones
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/pytest -q -m "not e2e"
+
+format: setup ## Format and mend what can be mended
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+chaos: setup ## Run the long tests: every kill at every stage of a heal
+	@X0_CHAOS=1 $(BIN)/pytest -q -m e2e
+
+lock: ## Resolve requirements.lock anew from pyproject.toml (needs uv)
+	@uv pip compile pyproject.toml --extra dev --no-emit-index-url --no-emit-find-links \
+		--no-annotate --no-header -q -o requirements.lock
+
+clean: ## Remove what set-up and the tools made; the state folder stays (`x0tta6bl4 down` first)
+	@rm -rf .venv .setup .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache x0tta6bl4.egg-info
+	@rm -f ebpf/programs/*.o
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,110 @@
+#!/usr/bin/env bash
+# Set-up: system packages, Python environment, eBPF objects. What is done already is skipped, so this may run every time.
+#
+#   PYTHON=python3.11 WITH_BROWSER=1 scripts/setup.sh
+#
+# Each part leaves a stamp in .setup/ named after what it was made from; a changed lock or a changed source runs it again.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+began=$SECONDS
+say() { printf '[set-up %4ds] %s\n' "$((SECONDS - began))" "$*" >&2; }
+fail() {
+    say "$*"
+    exit 1
+}
+mkdir -p .setup
+
+# --- system packages -------------------------------------------------------------------------------------------------
+# A package is wanted only where the program it brings is absent: another distribution's program is as good.
+wanted=()
+need() { command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] || wanted+=("${@:2}"); }
+need make make
+need ip iproute2
+need nft nftables
+need babeld babeld
+need birdc bird2
+need setpriv util-linux
+need runuser util-linux
+need "${CLANG:-clang-14}" clang-14
+need "${STRIP:-llvm-strip-14}" llvm-14
+[ -e /usr/include/linux/bpf.h ] || wanted+=(linux-libc-dev)
+ls /usr/lib/*/libbpf.so.1 >/dev/null 2>&1 || wanted+=(libbpf1)
+[ -e /usr/include/bpf/bpf_helpers.h ] || wanted+=(libbpf-dev)
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || wanted+=(postgresql-15 postgresql-contrib)
+python=${PYTHON:-python3}
+"$python" -c 'import ensurepip, venv' 2>/dev/null || wanted+=(python3-venv)
+if [ -n "${WITH_BROWSER:-}" ]; then need chromium chromium; fi
+
+if [ ${#wanted[@]} -gt 0 ]; then
+    [ "$(id -u)" = 0 ] || fail "these packages are missing, and only root can install them: apt-get install ${wanted[*]}"
+    say "installing ${wanted[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    # The daemons run in namespaces and in a private cluster, each with a configuration of ours. The distribution's own
+    # services would take their ports and routes: policy-rc.d 101 keeps apt from starting them.
+    made_policy=
+    if [ ! -e /usr/sbin/policy-rc.d ]; then
+        printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+        chmod 755 /usr/sbin/policy-rc.d
+        made_policy=1
+    fi
+    mkdir -p /etc/postgresql-common
+    made_cluster_policy=
+    if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+        echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
+        made_cluster_policy=1
+    fi
+    undo() {
+        [ -z "$made_policy" ] || rm -f /usr/sbin/policy-rc.d
+        [ -z "$made_cluster_policy" ] || rm -f /etc/postgresql-common/createcluster.conf
+    }
+    trap undo EXIT
+    output=$(mktemp)
+    if ! { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${wanted[@]}"; } >"$output" 2>&1; then
+        cat "$output" >&2
+        fail "apt-get could not install ${wanted[*]}; its words stand above"
+    fi
+    rm -f "$output"
+    undo
+    trap - EXIT
+    # Enabled is not started: without this the next boot would start them.
+    if [ -d /run/systemd/system ]; then
+        for service in babeld bird postgresql; do
+            systemctl disable --now "$service" >/dev/null 2>&1 || say "service $service was not there to disable"
+        done
+    fi
+fi
+
+# --- Python ----------------------------------------------------------------------------------------------------------
+"$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' ||
+    fail "$("$python" --version) will not do: set PYTHON to a Python 3.11 or 3.12"
+stamp=.setup/python-$(cat requirements.lock pyproject.toml | sha256sum | cut -c1-16)
+if [ ! -e "$stamp" ] || [ ! -x .venv/bin/python ]; then
+    # A checkout copied with its environment holds another folder's paths: make it anew.
+    [ -x .venv/bin/python ] || "$python" -m venv .venv
+    # Compiled at install: uncompiled, every run that a worker starts would pay seconds of compiling.
+    unset PYTHONDONTWRITEBYTECODE
+    say "installing Python packages from requirements.lock"
+    if command -v uv >/dev/null; then
+        VIRTUAL_ENV=$PWD/.venv uv pip install -q --compile-bytecode -r requirements.lock
+        VIRTUAL_ENV=$PWD/.venv uv pip install -q --compile-bytecode --no-deps -e .
+    else
+        .venv/bin/python -m pip install -q --disable-pip-version-check -r requirements.lock
+        .venv/bin/python -m pip install -q --disable-pip-version-check --no-deps -e .
+    fi
+    .venv/bin/python -m compileall -q flows tasks ebpf infra models
+    rm -f .setup/python-*
+    touch "$stamp"
+fi
+
+# --- eBPF objects ----------------------------------------------------------------------------------------------------
+if [ -f ebpf/programs/Makefile ]; then
+    stamp=.setup/ebpf-$(cat ebpf/programs/*.c ebpf/programs/*.h ebpf/programs/Makefile | sha256sum | cut -c1-16)
+    if [ ! -e "$stamp" ] || ! ls ebpf/programs/*.o >/dev/null 2>&1; then
+        say "building eBPF objects"
+        make -s -C ebpf/programs
+        rm -f .setup/ebpf-*
+        touch "$stamp"
+    fi
+fi
+say "done"
