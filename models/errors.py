@@ -3,18 +3,24 @@
 MeshError
 |-- TransientError   may succeed later: retried, counted, 503
 |   |-- SourceUnavailable
-|   `-- NodeUnavailable
+|   |-- NodeUnavailable
+|   `-- ChainUnavailable
+|       |-- ChainBusy
+|       `-- ChainAnswerInvalid
 |-- RefusedError     our rules say no, as designed: recorded, 409, nobody paged
 |   |-- RemedyRejected
 |   |-- OrderRefused
 |   |-- NotEnoughHistory
 |   |-- StaleEpoch
-|   `-- DecisionRefused
+|   |-- DecisionRefused
+|   |-- PaymentMismatch
+|   `-- PaymentInvalid
 `-- BrokenError      we or the configuration are wrong: stops the flow, pages, 500
     |-- ConfigurationInvalid
     |-- ToolMissing
     |-- ProgramInvalid
-    `-- KernelRefused
+    |-- KernelRefused
+    `-- ProviderKeyRefused
 """
 
 from __future__ import annotations
@@ -42,6 +48,31 @@ class NodeUnavailable(TransientError):
     def __init__(self, node: str, detail: str = "") -> None:
         super().__init__(f"node {node} does not answer{': ' + detail if detail else ''}")
         self.node = node
+
+
+class ChainUnavailable(TransientError):
+    """Raised when a chain provider does not answer, or not usefully; the order stays as it is. Never names a key."""
+
+    def __init__(self, provider: str, detail: str = "") -> None:
+        super().__init__(f"{provider} does not answer{': ' + detail if detail else ''}")
+        self.provider = provider
+        self.detail = detail
+
+
+class ChainBusy(ChainUnavailable):
+    """Raised when a provider, our own budget of calls, or an open breaker tells us to wait.
+
+    Attributes:
+        wait_s: Seconds until a call makes sense again.
+    """
+
+    def __init__(self, provider: str, detail: str, *, wait_s: float) -> None:
+        super().__init__(provider, f"{detail}; asking again in {wait_s:.0f} s")
+        self.wait_s = wait_s
+
+
+class ChainAnswerInvalid(ChainUnavailable):
+    """Raised when a provider's answer is not what its contract says: alert, since its shape may have changed."""
 
 
 class RefusedError(MeshError):
@@ -87,6 +118,23 @@ class DecisionRefused(RefusedError):
         super().__init__(f"decision refused: {reason}")
 
 
+class PaymentMismatch(RefusedError):
+    """Raised when a transfer or a wish does not fit the order it is meant for."""
+
+    def __init__(self, order: str, reason: str) -> None:
+        super().__init__(f"order {order}: {reason}")
+        self.reason = reason
+
+
+class PaymentInvalid(RefusedError):
+    """Raised when an amount, address, currency or hash that a person typed cannot be one."""
+
+    def __init__(self, what: str, mend: str) -> None:
+        super().__init__(f"{what} is not usable: {mend}")
+        self.what = what
+        self.mend = mend
+
+
 class BrokenError(MeshError):
     """We or the configuration are wrong."""
 
@@ -121,3 +169,12 @@ class KernelRefused(BrokenError):
     def __init__(self, what: str, reason: str) -> None:
         super().__init__(f"the kernel refused {what}: {reason}")
         self.reason = reason
+
+
+class ProviderKeyRefused(BrokenError):
+    """Raised when a chain provider refuses our key, or asks for one: no retry helps, an operator must act."""
+
+    def __init__(self, provider: str, variable: str) -> None:
+        super().__init__(f"{provider} refused our key; check {variable} in the environment of the payment worker")
+        self.provider = provider
+        self.variable = variable
