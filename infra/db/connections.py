@@ -1,0 +1,93 @@
+"""How we connect: one set of manners for the pool, for the listener and for the holder of a role."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import event, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
+
+APPLICATION = "x0tta6bl4"
+# A connection on this machine takes 5 ms, across a site 100 ms; after this long nobody is there.
+CONNECT_SECONDS = 5.0
+# A unit of work takes milliseconds. Whoever waits this long for a row is behind a stuck process, and whoever holds
+# one this long is it: the server ends that transaction, so that a stopped collector cannot stop the others.
+LOCK_MS = 5_000
+IDLE_IN_TRANSACTION_MS = 10_000
+STATEMENT_MS = 15_000
+# A gateway under load and a watch run each need a handful; six nodes' processes together stay far below 200.
+POOL_SIZE = 5
+POOL_OVERFLOW = 10
+POOL_WAIT_SECONDS = 5.0
+
+
+def server_settings() -> dict[str, str]:
+    """Return what every connection asks of the server."""
+    return {
+        "application_name": APPLICATION,
+        "lock_timeout": str(LOCK_MS),
+        "statement_timeout": str(STATEMENT_MS),
+        "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_MS),
+        # A compiled plan costs more than our statements take.
+        "jit": "off",
+        # Over TCP a vanished client gives back its locks after 5 + 3 x 2 s; unix sockets tell at once.
+        "tcp_keepalives_idle": "5",
+        "tcp_keepalives_interval": "2",
+        "tcp_keepalives_count": "3",
+    }
+
+
+def pooled_engine(url: str) -> AsyncEngine:
+    """Return an engine with a pool; nothing is connected yet. It belongs to the event loop that uses it first."""
+    engine = create_async_engine(
+        url,
+        pool_size=POOL_SIZE,
+        max_overflow=POOL_OVERFLOW,
+        pool_timeout=POOL_WAIT_SECONDS,
+        **_manners(),
+    )
+    event.listen(engine.sync_engine, "checkout", _refuse_closed)
+    return engine
+
+
+def single_engine(url: str) -> AsyncEngine:
+    """Return an engine without a pool: each `connect` is a connection of its own, closed when given back."""
+    return create_async_engine(url, poolclass=NullPool, **_manners())
+
+
+def listener_arguments(url: str) -> dict[str, Any]:
+    """Return asyncpg's own arguments for the same address."""
+    address = make_url(url)
+    # A parameter given twice (hosts of a cluster) comes as a tuple, which asyncpg takes as a list.
+    asked = {name: list(value) if isinstance(value, tuple) else value for name, value in address.query.items()}
+    arguments = {
+        "host": address.host,
+        "port": address.port,
+        "user": address.username,
+        "password": address.password,
+        "database": address.database,
+    }
+    arguments = {name: value for name, value in arguments.items() if value is not None}
+    return {**arguments, **asked, "timeout": CONNECT_SECONDS, "server_settings": server_settings()}
+
+
+def _manners() -> dict[str, Any]:
+    return {
+        "connect_args": {"timeout": CONNECT_SECONDS, "server_settings": server_settings()},
+        # Documents are written and read as JSON text by their own column type.
+        "json_serializer": str,
+        "json_deserializer": str,
+    }
+
+
+def _refuse_closed(
+    connection: DBAPIConnection,
+    record: ConnectionPoolEntry,  # noqa: ARG001 - SQLAlchemy's signature
+    proxy: object,  # noqa: ARG001 - as above
+) -> None:
+    """Let the pool replace a connection whose server went away, without asking the server each time."""
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError

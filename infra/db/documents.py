@@ -1,0 +1,102 @@
+"""Domain values as JSON documents in a column, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+from pydantic import TypeAdapter
+from pydantic_core import to_json
+from sqlalchemy import Dialect
+from sqlalchemy.dialects.postgresql import JSON, JSONB
+from sqlalchemy.types import TypeDecorator
+
+from models.errors import RefusedError
+from models.incident import Symptom
+from models.ports import Signed
+from models.remedy import Closing
+
+# How a float that JSON cannot write is spelled; a symptom's strength is infinite where the past had no spread.
+NOT_FINITE = frozenset({"Infinity", "-Infinity", "NaN"})
+
+
+@cache
+def _adapter(content: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(content)
+
+
+def encode(value: object) -> str:
+    """Write a domain value as JSON; floats that are not finite become strings."""
+    return to_json(value, inf_nan_mode="strings").decode()
+
+
+def decode(content: Any, text: str) -> Any:
+    """Read a value of type `content`, a frozen dataclass or a tuple of them, written by `encode`."""
+    return _adapter(content).validate_json(text)
+
+
+class _Document(TypeDecorator[Any]):
+    """A column that holds one domain value. The engine must hand JSON text through (`json_serializer=str`)."""
+
+    cache_ok = True
+
+    def __init__(self, content: Any) -> None:
+        super().__init__(none_as_null=True)
+        self.content = content
+
+    def process_bind_param(self, value: Any | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's
+        return None if value is None else encode(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any | None:  # noqa: ARG002 - as above
+        return None if value is None else decode(self.content, value)
+
+
+class Document(_Document):
+    """Kept as JSONB, so that a person may look into it with SQL."""
+
+    impl = JSONB
+    cache_ok = True
+
+
+class WholeDocument(_Document):
+    """Kept as text-like JSON: for what is written once, read whole and dropped by the thousand (samples)."""
+
+    impl = JSON
+    cache_ok = True
+
+
+def with_numbers(symptoms: Sequence[Symptom]) -> tuple[Symptom, ...]:
+    """Turn facts that `encode` had to spell out back into floats.
+
+    A fact is a float or a string, so the type alone cannot tell that "Infinity" was a number.
+    """
+    return tuple(
+        replace(one, facts={name: _number(fact) for name, fact in one.facts.items()})
+        if NOT_FINITE.intersection(map(str, one.facts.values()))
+        else one
+        for one in symptoms
+    )
+
+
+def _number(fact: float | str) -> float | str:
+    return float(fact) if fact in NOT_FINITE else fact
+
+
+def closing_of(signed: Signed) -> Closing:
+    """Tell from a signed closing order whether it commits or undoes.
+
+    Raises:
+        RefusedError: the payload is no closing order.
+    """
+    try:
+        content = json.loads(signed.payload)
+    except ValueError as error:
+        raise RefusedError("a closing order's payload must be JSON; sign it with the control key's signer") from error
+    layers = [content, *content.values()] if isinstance(content, dict) else []
+    for layer in layers:
+        if isinstance(layer, dict) and layer.get("closing") in set(Closing):
+            return Closing(layer["closing"])
+    raise RefusedError("the payload is no closing order: it says neither commit nor undo")

@@ -1,0 +1,39 @@
+"""One transaction on one connection: what the repositories share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import CursorResult, Executable, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from infra.db.door import at_the_door
+
+Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]]
+
+NOTIFY = text("SELECT pg_notify(channel, '') FROM unnest(CAST(:channels AS text[])) AS channel")
+
+
+class Transaction:
+    """Statements of one unit of work, and the hints to send when it commits."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+        self._channels: set[str] = set()
+
+    async def run(self, statement: Executable, parameters: Parameters | None = None) -> CursorResult[Any]:
+        """Execute one statement; a sequence of parameters is one round trip. Raises as `at_the_door` says."""
+        with at_the_door():
+            return await self._connection.execute(statement, parameters)
+
+    def hint(self, channel: str) -> None:
+        """Notify `channel` once the transaction is committed."""
+        self._channels.add(channel)
+
+    async def commit(self) -> None:
+        """Commit, and send the hints with it."""
+        with at_the_door():
+            if self._channels:
+                await self._connection.execute(NOTIFY, {"channels": sorted(self._channels)})
+            await self._connection.commit()
