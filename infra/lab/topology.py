@@ -45,8 +45,8 @@ def mesh(
 ) -> Mesh:
     """Return a mesh of `size` nodes whose cheapest paths are unique.
 
-    Up to 16 nodes every pair's second-best path is at least 5 dearer than its best; beyond, costs are drawn once and ties
-    are only unlikely.
+    Up to 16 nodes every pair's second-best path is at least 5 dearer than its best; beyond, costs are drawn once and
+    ties are only unlikely.
 
     Args:
         shape: Which links there are. Ring-chord is the ring plus n1--n(1 + size//2).

@@ -9,7 +9,7 @@ from models.mesh import NodeId
 
 
 @pytest.mark.parametrize("shape", list(Shape))
-@pytest.mark.parametrize("size", [4, 6, 9, 12])
+@pytest.mark.parametrize("size", [4, 6, 9])
 def test_second_best_path_of_every_pair_is_at_least_five_dearer(shape, size):
     built = mesh(shape, size)
     graph = as_graph(built)
