@@ -45,3 +45,23 @@ def entered(name: str | None) -> Iterator[None]:
         _enter(here)
         os.close(here)
         os.close(there)
+
+
+def move_into(name: str | None) -> None:
+    """Move this thread, and every thread and process it starts from now on, into the namespace for good; None: stay.
+
+    Raises:
+        ConfigurationInvalid: there is no such namespace, or we may not enter it.
+    """
+    if name is None:
+        return
+    try:
+        there = os.open(Path("/run/netns") / name, os.O_RDONLY)
+    except OSError as error:
+        raise ConfigurationInvalid(f"no network namespace {name}", "start the lab, or mend node.json") from error
+    try:
+        _enter(there)
+    except OSError as error:
+        raise ConfigurationInvalid(f"cannot enter namespace {name} ({error})", "run as root") from error
+    finally:
+        os.close(there)
