@@ -16,6 +16,7 @@ from infra.api.schemas import (
     IncidentView,
     OperationView,
     OutcomeView,
+    PageAsk,
     RefusedRemedy,
     RemedyView,
     StoryView,
@@ -27,20 +28,16 @@ from models.remedy import Remedy
 
 router = APIRouter(prefix="/api/v1/incidents", tags=["incidents"])
 
-# A page a person can read; the cap keeps one answer under a few hundred kilobytes.
-PAGE = 50
-PAGE_CAP = 500
-
 
 @router.get("", summary="The newest incidents", responses=documented(401, 422, 500, 503))
 async def newest(
     gateway: AnyGateway,
     _: Reader,
-    limit: Annotated[int, Query(ge=1, le=PAGE_CAP, description="At most this many.")] = PAGE,
+    page: Annotated[PageAsk, Query()],
 ) -> IncidentPage:
     """List incidents, newest first, closed ones included."""
     async with gateway.store.unit() as unit:
-        found = await unit.incidents.recent(gateway.settings.mesh, limit)
+        found = await unit.incidents.recent(gateway.settings.mesh, page.limit)
     return IncidentPage(incidents=[IncidentView.model_validate(one) for one in found])
 
 

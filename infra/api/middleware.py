@@ -17,6 +17,9 @@ log = structlog.get_logger()
 BODY_CAP_BYTES = 1024 * 1024
 # A body that trickles in slower than this holds a connection for nothing.
 BODY_SECONDS = 10.0
+# A supervisor and a scraper ask these all day; only an answer that is not a success is news.
+POLLED = frozenset({"/health", "/ready", "/metrics"})
+OK_BELOW = 400
 BODY_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
@@ -99,7 +102,7 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 
 class RequestRecord:
-    """Count, time and log every request: its route's template, never its path, query, headers or body."""
+    """Count, time and log requests: the route's template, never the path, query, headers or body."""
 
     def __init__(self, app: ASGIApp, *, metrics: GatewayMetrics) -> None:
         self.app = app
@@ -126,5 +129,6 @@ class RequestRecord:
             route = getattr(scope.get("route"), "path", "unmatched")
             method = scope["method"]
             self.metrics.request_answered(method=method, route=route, status=status, seconds=seconds)
-            caller = scope.get("state", {}).get("caller")
-            log.info("request answered", method=method, route=route, status=status, seconds=seconds, caller=caller)
+            if route not in POLLED or status >= OK_BELOW:
+                caller = scope.get("state", {}).get("caller")
+                log.info("request answered", method=method, route=route, status=status, seconds=seconds, caller=caller)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import traceback
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -117,7 +118,7 @@ async def _mesh_error(request: Request, error: Exception) -> Response:
         log.warning("source did not answer a request", error=str(error))
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     elif status is HTTPStatus.INTERNAL_SERVER_ERROR:
-        log.error("request met a broken part", error=str(error), exc_info=error)
+        log.error("request met a broken part", error=str(error), exception=_traceback(error))
     return answer(status.value, name, str(error), headers=headers)
 
 
@@ -143,8 +144,13 @@ async def _plain(_: Request, error: Exception) -> Response:
 
 async def _unforeseen(request: Request, error: Exception) -> Response:
     gateway_of(request).metrics.error_met("unforeseen")
-    log.error("request met a defect", exc_info=error)
+    log.error("request met a defect", exception=_traceback(error))
     return answer(500, "defect", "this is a defect of ours; the gateway's log has the traceback")
+
+
+def _traceback(error: Exception) -> str:
+    """Write where it happened, without the values of variables: among them are the request's headers and the token."""
+    return "".join(traceback.format_exception(error))
 
 
 def field_of(location: tuple[int | str, ...]) -> str:

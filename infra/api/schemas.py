@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 
 from infra.api.problems import speakable
 from models.incident import FaultKind, IncidentState, OutcomeKind, SymptomKind, Verdict
@@ -65,6 +65,13 @@ class IncidentPage(View):
     """The newest incidents, closed ones included."""
 
     incidents: list[IncidentView]
+
+
+class PageAsk(Ask):
+    """How much of the list to show."""
+
+    # A page a person can read; the cap keeps one answer under a few hundred kilobytes.
+    limit: int = Field(default=50, ge=1, le=500, description="At most this many.")
 
 
 class EvidenceView(View):
@@ -233,7 +240,8 @@ class MeshView(View):
 class HealAsk(Ask):
     """Ask for a turn of the cycle."""
 
-    dry_run: bool = Field(default=True, description="Only plan; change nothing.")
+    # Strict: the difference between looking and acting must not hang on how "0" or "off" is read.
+    dry_run: StrictBool = Field(default=True, description="Only plan; change nothing.")
     id: str | None = Field(
         default=None,
         pattern=ID_PATTERN,

@@ -15,7 +15,7 @@ from infra.settings import Settings
 from models.mesh import NodeId
 from models.ports import Scope, Store, Token
 from models.telemetry import Sample
-from tests.infra.api.memory import MemoryStore
+from tests.fakes.store import FakeStore
 from tests.infra.api.world import AS_OPERATOR, AS_READER, MESH, NOW, OPERATE, READ, StandingClock
 
 
@@ -27,7 +27,7 @@ def clock() -> StandingClock:
 @pytest.fixture
 async def store() -> Store:
     """A declared mesh, two tokens, a living watch run, and one node that reported two seconds ago."""
-    made = MemoryStore()
+    made = FakeStore()
     async with made.unit() as unit:
         await unit.meshes.save(MESH)
         await unit.tokens.add(Token("alice", digest_of(READ), Scope.READ, NOW))

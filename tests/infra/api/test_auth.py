@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 import structlog
 
 from infra.api.gateway import digest_of
-from tests.infra.api.world import OPERATE, READ, tell_a_story
+from infra.log import configure
+from models.errors import ToolMissing
+from tests.infra.api.world import AS_OPERATOR, OPERATE, READ, BrokenStore, tell_a_story
 
 READS = ["/api/v1/mesh", "/api/v1/incidents", "/api/v1/incidents/i-1", "/api/v1/heal/r-1"]
 WRITES = ["/api/v1/heal", "/api/v1/decisions", "/api/v1/pause", "/api/v1/resume"]
@@ -54,7 +58,7 @@ async def test_a_revoked_token_opens_nothing(reader, store):
 async def test_a_token_found_under_another_digest_is_not_believed(connect, store):
     class LaxTokens:
         async def find(self, digest):
-            return next(iter(store.rows.tokens.values()))
+            return next(iter(store.memory.tokens.values()))
 
     class LaxStore:
         def unit(self):
@@ -79,3 +83,19 @@ async def test_no_log_line_holds_a_token(operator, reader, anyone, store):
     for secret in (READ, OPERATE, "guessed-secret", digest_of(READ), digest_of(OPERATE)):
         assert secret not in str(lines)
     assert {one["caller"] for one in lines if one["event"] == "request answered"} == {"alice", "bob", None}
+
+
+@pytest.fixture
+def stream():
+    yield io.StringIO()
+    structlog.reset_defaults()
+
+
+@pytest.mark.parametrize("for_people", [True, False])
+@pytest.mark.parametrize("error", [ToolMissing("pg_ctl", "install it"), ZeroDivisionError("a defect")])
+async def test_a_traceback_does_not_print_the_token_either(connect, stream, error, for_people):
+    """Pretty tracebacks print local variables, and among those are the request's headers."""
+    configure(stream, for_people=for_people)
+    assert (await connect(BrokenStore(error), **AS_OPERATOR).get("/api/v1/mesh")).status_code == 500
+    assert "Traceback" in stream.getvalue()
+    assert OPERATE not in stream.getvalue()

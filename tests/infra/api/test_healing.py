@@ -49,7 +49,9 @@ async def test_one_id_for_two_different_wishes_is_409(operator):
 @pytest.mark.parametrize(
     ("body", "field"),
     [
-        ({"dry_run": "perhaps"}, "dry_run"),
+        ({"dry_run": 0}, "dry_run"),
+        ({"dry_run": "off"}, "dry_run"),
+        ({"dry_run": None}, "dry_run"),
         ({"dryrun": False}, "dryrun"),
         ({"id": ""}, "id"),
         ({"id": "a b"}, "id"),

@@ -6,10 +6,11 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+import structlog
 
 from infra.api import health
 from models.errors import SourceUnavailable, ToolMissing
-from tests.infra.api.memory import MemoryStore
+from tests.fakes.store import FakeStore
 from tests.infra.api.world import NOW, BrokenStore
 
 
@@ -33,7 +34,7 @@ async def test_not_ready_when_the_beat_is_old_and_says_whose(anyone, clock):
 
 
 async def test_not_ready_before_any_watch_run(connect):
-    answer = await connect(MemoryStore()).get("/ready")
+    answer = await connect(FakeStore()).get("/ready")
     assert answer.status_code == 503
     assert "no run ever took this role" in answer.json()["missing"][0]
 
@@ -77,3 +78,12 @@ async def test_metrics_speak_of_the_store_and_of_requests(anyone):
 async def test_the_root_leads_to_the_documentation(anyone):
     answer = await anyone.get("/")
     assert (answer.status_code, answer.headers["location"]) == (307, "/docs")
+
+
+async def test_polling_is_logged_only_when_it_fails(anyone, clock):
+    with structlog.testing.capture_logs() as lines:
+        for path in ("/health", "/ready", "/metrics"):
+            await anyone.get(path)
+        clock.at = NOW + timedelta(minutes=1)
+        await anyone.get("/ready")
+    assert [(one["route"], one["status"]) for one in lines] == [("/ready", 503)]

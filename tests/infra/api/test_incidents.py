@@ -28,6 +28,11 @@ async def test_a_limit_out_of_bounds_is_422_and_names_the_field(reader, limit):
     assert answer.json()["errors"][0]["field"] == "limit"
 
 
+async def test_a_misspelt_limit_is_422_and_names_it(reader):
+    answer = await reader.get("/api/v1/incidents", params={"limt": 2})
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "limt")
+
+
 async def test_tells_the_whole_story(reader, store):
     plan = await tell_a_story(store)
     answer = await reader.get("/api/v1/incidents/i-1")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from tests.infra.api.memory import MemoryStore
-from tests.infra.api.world import tell_a_story
+from infra.api.gateway import digest_of
+from models.ports import Scope, Token
+from tests.fakes.store import FakeStore
+from tests.infra.api.world import AS_READER, NOW, READ, tell_a_story
 
 
 async def test_shows_nodes_with_the_age_of_their_newest_sample(reader):
@@ -34,9 +36,10 @@ async def test_shows_the_pause_switch(operator):
     assert (await operator.get("/api/v1/mesh")).json()["paused"] is True
 
 
-async def test_an_undeclared_mesh_is_404_and_says_what_to_do(connect, store):
-    empty = MemoryStore()
-    empty.rows.tokens = store.rows.tokens
-    answer = await connect(empty, Authorization="Bearer read-secret-7c1f").get("/api/v1/mesh")
+async def test_an_undeclared_mesh_is_404_and_says_what_to_do(connect):
+    empty = FakeStore()
+    async with empty.unit() as unit:
+        await unit.tokens.add(Token("alice", digest_of(READ), Scope.READ, NOW))
+    answer = await connect(empty, **AS_READER).get("/api/v1/mesh")
     assert answer.status_code == 404
     assert "x0tta6bl4 up" in answer.json()["detail"]

@@ -19,10 +19,10 @@ from infra.api.gateway import digest_of
 from infra.api.problems import PROBLEM_JSON
 from infra.settings import Settings
 from models.ports import Scope, Token
-from tests.infra.api.memory import MemoryStore
+from tests.fakes.store import FakeStore
 from tests.infra.api.world import AS_OPERATOR, AS_READER, MESH, NOW, OPERATE, READ, StandingClock, remedy, tell_a_story
 
-APP = create_app(MemoryStore(), Settings(mesh="lab"), StandingClock())
+APP = create_app(FakeStore(), Settings(mesh="lab"), StandingClock())
 DOCUMENT = APP.openapi()
 OPERATIONS = sorted((method, path) for path, methods in DOCUMENT["paths"].items() for method in methods)
 OPEN = {"/health", "/ready", "/metrics"}
@@ -106,7 +106,7 @@ bodies = st.one_of(
 
 
 async def ask(method: str, path: str, *, part: str, limit: object, body: bytes, headers: dict[str, str]):
-    store = MemoryStore()
+    store = FakeStore()
     async with store.unit() as unit:
         await unit.meshes.save(MESH)
         await unit.tokens.add(Token("alice", digest_of(READ), Scope.READ, NOW))
