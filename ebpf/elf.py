@@ -122,8 +122,8 @@ def _sections(content: bytes, name: str) -> list[_Section]:
     if header[1] != _RELOCATABLE or header[2] != _MACHINE_BPF:
         raise ProgramInvalid(name, "it is not compiled for eBPF; compile it with clang -target bpf -c")
     table, entry, count, names_at = header[6], header[11], header[12], header[13]
-    if entry != _SECTION.size or not count:
-        raise ProgramInvalid(name, "its section table cannot be read; build it again")
+    if entry != _SECTION.size or not count or table + count * entry > len(content):
+        raise ProgramInvalid(name, "its section table cannot be read; it was cut short or damaged, build it again")
     raw = [_SECTION.unpack_from(content, table + index * entry) for index in range(count)]
     bodies = []
     for one in raw:

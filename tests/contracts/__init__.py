@@ -1,0 +1,1 @@
+"""Contract classes: every fake and its adapter pass the same one."""

@@ -1,0 +1,87 @@
+"""What is not a usable object is refused with a sentence, before libbpf or the kernel see it."""
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ebpf.elf import read_object
+from ebpf.loader import EBPFLoader
+from models.errors import ProgramInvalid
+
+
+@pytest.fixture(scope="module")
+def classifier(objects):
+    return (objects / "tc_classifier.o").read_bytes()
+
+
+def test_says_what_is_in_a_good_object(classifier):
+    found = read_object(classifier, "tc_classifier.o")
+    assert found.programs == {"count_ingress": "tc", "count_egress": "tc"}
+    assert set(found.maps) == {"traffic"}
+    assert found.maps["traffic"].key == 4
+    assert found.constants["link_header"][1] == 4
+    assert found.licence == "Dual BSD/GPL"
+
+
+_EVERYWHERE, _FIRST = -1, 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "times", "sentence"),
+    [
+        (b"\x7fELF", b"\x7fFLE", _FIRST, "not an ELF file"),
+        (b"\x7fELF\x02\x01", b"\x7fELF\x02\x02", _FIRST, "little-endian"),
+        (b"Dual BSD/GPL", b"Proprietary!", _EVERYWHERE, "GPL-compatible"),
+        (b"\0license\0", b"\0lacense\0", _EVERYWHERE, "states no licence"),
+        (b".rel.BTF\0", b".rel.BTX\0", _EVERYWHERE, "no BTF"),  # `.BTF` is the end of this name
+        (b"\x9f\xeb\x01", b"\x9f\xec\x01", _FIRST, "BTF cannot be read"),
+        (b"\0.maps\0", b"\0.mapz\0", _FIRST, "does not say its type"),  # in BTF, not among the sections
+        (b"\0.reltc\0", b"\0.relqq\0", _EVERYWHERE, "section 'qq' is of no kind"),  # `tc` is the end of this name
+    ],
+)
+def test_names_what_is_wrong(classifier, old, new, times, sentence):
+    assert old in classifier
+    with pytest.raises(ProgramInvalid, match=sentence):
+        read_object(classifier.replace(old, new, times), "x.o")
+
+
+def test_an_object_of_this_machine_is_not_taken_for_an_ebpf_one(classifier):
+    for_x86 = bytearray(classifier)
+    for_x86[18] = 62  # e_machine
+    with pytest.raises(ProgramInvalid, match="not compiled for eBPF"):
+        read_object(bytes(for_x86), "x.o")
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_a_file_cut_anywhere_is_refused(classifier, data):
+    end = data.draw(st.integers(0, len(classifier) - 1))
+    with pytest.raises(ProgramInvalid):
+        read_object(classifier[:end], "x.o")
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_damage_anywhere_is_refused_or_harmless_but_never_another_error(classifier, data):
+    damaged = bytearray(classifier)
+    for _ in range(data.draw(st.integers(1, 8))):
+        damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        found = read_object(bytes(damaged), "x.o")
+    except ProgramInvalid as error:
+        assert error.reason
+    else:
+        assert found.programs
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.binary(max_size=4096) | st.binary(max_size=2048).map(lambda rest: b"\x7fELF\x02\x01\x01" + rest))
+def test_random_bytes_as_an_object_are_a_clear_error_each_time(tmp_path, content):
+    (tmp_path / "random.o").write_bytes(content)
+    with EBPFLoader(tmp_path) as loader, pytest.raises(ProgramInvalid, match=r"random\.o is not a usable eBPF object"):
+        loader.load_program("random.o")
+
+
+def test_a_missing_object_says_how_to_build_it(tmp_path):
+    with EBPFLoader(tmp_path) as loader, pytest.raises(ProgramInvalid, match="make -C ebpf/programs"):
+        loader.load_program("xdp_counter.o")
