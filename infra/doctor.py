@@ -22,7 +22,6 @@ TOOLS = (
     ("babeld", "babeld", "routing in the lab", True),
     ("birdc", "bird2", "comparing with BIRD in the lab", False),
     ("setpriv", "util-linux", "processes that die with their supervisor", True),
-    ("clang-14", "clang-14", "building the eBPF objects", False),
 )
 
 

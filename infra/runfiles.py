@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import fcntl
 import json
+import os
 import signal
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from infra.process import Identity, end, group_of, is_alive, marked
+from infra.process import Identity, end, group_of, is_alive, look, marked
 from models.errors import ConfigurationInvalid, RefusedError
 
 log = structlog.get_logger()
@@ -113,6 +114,25 @@ def only_one(state: Path) -> Iterator[None]:
     with (state / "up.lock").open("a") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _name_holder(state)
         except BlockingIOError as error:
             raise RefusedError(f"{state} is in use: `x0tta6bl4 up` runs already; stop it or choose X0_STATE") from error
         yield
+
+
+def _name_holder(state: Path) -> None:
+    me = look(os.getpid())
+    if me is not None:
+        (state / "up.json").write_text(json.dumps(asdict(me.identity)))
+
+
+def lock_holder(state: Path) -> Identity | None:
+    """Return who supervises this state folder now; None when nobody does."""
+    path = state / "up.json"
+    if not path.exists():
+        return None
+    try:
+        holder = Identity(**json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise ConfigurationInvalid(f"{path} names no process ({error})", "remove it") from error
+    return holder if is_alive(holder) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 
 from infra import process
 from infra.process import Identity
-from infra.runfiles import Phase, RunRecord, end_recorded, only_one, recorded
+from infra.runfiles import Phase, RunRecord, end_recorded, lock_holder, only_one, recorded
 from infra.supervisor import ProcessSpec, Supervisor
 from models.errors import ConfigurationInvalid, RefusedError, SourceUnavailable, ToolMissing
 
@@ -321,7 +322,14 @@ def test_only_one_supervisor_uses_a_state_folder(tmp_path: Path) -> None:
     with only_one(tmp_path), pytest.raises(RefusedError, match="runs already"), only_one(tmp_path):
         pass
     with only_one(tmp_path):
-        assert (tmp_path / "up.lock").exists()
+        holder = lock_holder(tmp_path)
+        assert holder is not None
+        assert holder.pid == os.getpid()
+
+
+def test_nobody_holds_a_folder_whose_supervisor_died(tmp_path: Path) -> None:
+    (tmp_path / "up.json").write_text(json.dumps({"pid": os.getpid(), "started": 1, "boot": "another"}))
+    assert lock_holder(tmp_path) is None
 
 
 def test_a_damaged_run_file_is_named_with_its_mend(tmp_path: Path) -> None:

@@ -1,0 +1,34 @@
+"""x0tta6bl4 ...: the one command. What goes wrong is one sentence on standard error and an exit code."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from flows.commands import access, machine, operator
+from models.errors import BrokenError, MeshError
+
+FAILED = 1  # our rules said no, or something does not answer: asking again may help
+BROKEN = 2  # we or the configuration are wrong: somebody must mend it
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Keeps a mesh network alive, and proves that it healed.",
+)
+_MACHINE = (machine.up, machine.down, machine.status, machine.doctor)
+_OPERATOR = (operator.heal, operator.incidents, operator.approve, operator.deny, operator.pause, operator.resume)
+for command in (*_MACHINE, *_OPERATOR):
+    app.command()(command)
+app.add_typer(access.token, name="token")
+
+
+def main() -> None:
+    """Run the command line; an error of ours becomes a sentence, anything else keeps its traceback."""
+    try:
+        app()
+    except MeshError as error:
+        sys.stderr.write(f"x0tta6bl4: {error}\n")
+        sys.exit(BROKEN if isinstance(error, BrokenError) else FAILED)

@@ -1,0 +1,149 @@
+"""What an operator does with a machine: bring the installation up and down, look at it, have it examined."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from flows.commands.desk import out, write_json
+
+if TYPE_CHECKING:
+    from flows.up import LabRequest
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+
+
+def up(
+    *,
+    lab: Annotated[
+        bool, typer.Option("--lab", help="Build a mesh in network namespaces; else this machine itself.")
+    ] = False,
+    nodes: Annotated[int, typer.Option(min=2, max=64, help="Nodes of the lab.")] = 6,
+    topology: Annotated[str, typer.Option(help="ring-chord, line, grid or random-geometric.")] = "ring-chord",
+    heal: Annotated[bool, typer.Option("--heal/--no-heal", help="Act, or watch and record only.")] = True,
+) -> None:
+    """Start everything on this machine and keep it alive until Ctrl-C, which takes it all down again."""
+    from infra.log import configure  # noqa: PLC0415 - `--help` needs none of it
+
+    configure()
+    asyncio.run(keep_up(_lab(topology, nodes) if lab else None, heal=heal))
+
+
+def _lab(topology: str, nodes: int) -> LabRequest:
+    from flows.up import LabRequest  # noqa: PLC0415 - `--help` needs none of it
+    from infra.lab.topology import Shape  # noqa: PLC0415 - as above
+    from models.errors import ConfigurationInvalid  # noqa: PLC0415 - as above
+
+    try:
+        return LabRequest(Shape(topology), nodes)
+    except ValueError as error:
+        known = ", ".join(shape.value for shape in Shape)
+        raise ConfigurationInvalid(f"there is no topology {topology}", f"choose one of {known}") from error
+
+
+async def keep_up(lab: LabRequest | None, *, heal: bool) -> None:
+    """Bring the installation up and watch over it until SIGINT or SIGTERM."""
+    from flows.up import installed  # noqa: PLC0415 - `--help` needs none of it
+    from infra.settings import Settings  # noqa: PLC0415 - as above
+
+    stop = asyncio.Event()
+    serving = asyncio.current_task()
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    is_up = False
+
+    def stop_now() -> None:
+        stop.set()
+        # While it still starts there is nobody to look at the event: interrupt, and let it clean up behind itself.
+        if not is_up and serving is not None:
+            serving.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop_now)
+
+    def tell(sentence: str) -> None:
+        out.print(f"[{loop.time() - started:6.1f} s] {sentence}", markup=False)
+
+    try:
+        async with installed(Settings(), lab=lab, heal=heal, tell=tell) as running:
+            is_up = True
+            tell("up; Ctrl-C takes everything down")
+            await running.watch(stop)
+    except asyncio.CancelledError:
+        if not stop.is_set():
+            raise
+    tell("down")
+
+
+def down() -> None:
+    """Stop everything of this installation, also after a crash: processes, lab, mounts."""
+    from infra.log import configure  # noqa: PLC0415 - `--help` needs none of it
+
+    configure()
+    out.print("down" if asyncio.run(bring_down()) else "nothing was up")
+
+
+async def bring_down() -> bool:
+    """Stop a living `up` by its lock's holder, then clean whatever a dead one left; tell whether there was anything."""
+    from flows.up import clear, stop_living  # noqa: PLC0415 - `--help` needs none of it
+    from infra.settings import Settings  # noqa: PLC0415 - as above
+
+    settings = Settings()
+    stopped = await stop_living(settings.state)
+    cleaned = await clear(settings)
+    return stopped or cleaned
+
+
+def status(*, as_json: AsJson = False) -> None:
+    """Show processes, long runs with the age of their beat, nodes with the age of their sample, and addresses."""
+    from flows.status import look  # noqa: PLC0415 - `--help` needs none of it
+    from infra.settings import Settings  # noqa: PLC0415 - as above
+
+    seen = asyncio.run(look(Settings()))
+    if as_json:
+        write_json(seen)
+    else:
+        processes = Table("process", "phase", "pid", "restarts", "log")
+        for one in seen.processes:
+            processes.add_row(one.name, one.phase, str(one.pid), str(one.restarts), one.log)
+        out.print(processes)
+        ages = Table("role or node", "age of beat or sample")
+        for name, age in [*seen.beat_ages.items(), *seen.sample_ages.items()]:
+            ages.add_row(name, f"{age:.1f} s")
+        out.print(ages)
+        for line in (*seen.problems, *(f"{name}: {url}" for name, url in seen.addresses.items())):
+            out.print(line, markup=False)
+    if seen.problems:
+        raise typer.Exit(1)
+
+
+def doctor(*, as_json: AsJson = False) -> None:
+    """Examine this machine: each need, what was found, and the mend beside each miss."""
+    from dataclasses import asdict  # noqa: PLC0415 - `--help` needs none of it
+
+    from ebpf.preflight import preflight  # noqa: PLC0415 - as above
+    from infra import doctor as examination  # noqa: PLC0415 - as above
+    from infra.settings import Settings  # noqa: PLC0415 - as above
+
+    settings = Settings()
+    kernel = [examination.Finding(**asdict(check)) for check in preflight()]
+    findings = [
+        *kernel,
+        *examination.tools(),
+        examination.postgres(),
+        examination.state_folder(settings),
+        *asyncio.run(examination.servers(settings)),
+    ]
+    if as_json:
+        write_json(findings)
+    else:
+        table = Table("need", "", "found", "mend")
+        for one in findings:
+            mark = "ok" if one.ok else "MISSING" if one.is_required else "absent"
+            table.add_row(one.name, mark, one.found, one.mend)
+        out.print(table)
+    raise typer.Exit(examination.exit_code(findings))

@@ -1,0 +1,45 @@
+"""The step that makes Prefect agree with the table of deployments, and says which of them hold a post.
+
+A process of its own: it imports every flow, which the supervisor must not have to.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from flows.deployments import apply, table
+from flows.watchdog import POSTS_FILE
+from infra.settings import Settings
+
+
+def posts(made: dict[str, str], *, mesh: str, nodes: Sequence[str]) -> dict[str, str]:
+    """Return the deployment id behind each long run's role."""
+    collecting = {f"collect-node:{mesh}:{node}": made[f"collect-node/{node}"] for node in nodes}
+    return {f"watch-mesh:{mesh}": made[f"watch-mesh/{mesh}"], **collecting}
+
+
+def save(state: Path, found: dict[str, str]) -> None:
+    """Write the posts where the watchdog reads them, at once."""
+    written = state / f".{POSTS_FILE}.new"
+    written.write_text(json.dumps(found, indent=1))
+    written.replace(state / POSTS_FILE)
+
+
+def main() -> None:
+    """Apply the table for the nodes given."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--heal", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--node", action="append", default=[], metavar="NAME=NODE.JSON")
+    asked = parser.parse_args()
+    settings = Settings()
+    places = {name: Path(path) for name, _, path in (one.partition("=") for one in asked.node)}
+    made = asyncio.run(apply(table(settings.mesh, places, heal=asked.heal)))
+    save(settings.state, posts(made, mesh=settings.mesh, nodes=list(places)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""Succession: a long run that stopped beating is ended, declared crashed, and followed by a new one.
+
+Prefect's own limits and heartbeats were seen to hold dead runs for minutes; this looks at the rows the runs write
+themselves (`models.ports.LongRun`), once a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import structlog
+
+from flows.orchestrator import Orchestrator
+from infra.process import Identity, end, environment, look, marked
+from models.errors import ConfigurationInvalid, SourceUnavailable
+from models.ports import Clock, LongRun, Store
+
+log = structlog.get_logger()
+
+BEAT_MAX_AGE = timedelta(seconds=5)
+LOOK_EVERY_SECONDS = 1.0
+# A worker-started run was measured to need 5 to 14 s until it runs, twice that on a busy machine.
+FIRST_PATIENCE = timedelta(seconds=30)
+LONGEST_PATIENCE = timedelta(minutes=4)
+POSTS_FILE = "posts.json"  # in the state folder: role -> deployment id
+RUN_ID = "PREFECT__FLOW_RUN_ID"
+
+Ender = Callable[[str], Awaitable[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Coming:
+    """A successor that was asked for and has not beaten yet."""
+
+    asked_at: datetime
+    patience: timedelta
+
+
+def read_posts(path: Path) -> dict[str, str]:
+    """Read which deployment stands behind each role.
+
+    Raises:
+        ConfigurationInvalid: the file is missing or damaged.
+    """
+    try:
+        return {str(role): str(deployment) for role, deployment in json.loads(path.read_text()).items()}
+    except (OSError, ValueError, AttributeError) as error:
+        raise ConfigurationInvalid(f"{path} names no posts ({error})", "start `x0tta6bl4 up` again") from error
+
+
+def vacant(
+    posts: Mapping[str, str], runs: Sequence[LongRun], coming: Mapping[str, Coming], *, now: datetime
+) -> tuple[str, ...]:
+    """Name the roles that need a successor now: nobody beats, and nobody is expected any more."""
+    beating = {one.role for one in runs if now - one.beat_at <= BEAT_MAX_AGE}
+    expected = {role for role, one in coming.items() if now - one.asked_at < one.patience}
+    return tuple(role for role in posts if role not in beating and role not in expected)
+
+
+class Watchdog:
+    """Looks at the beats once a second and sees to the succession."""
+
+    def __init__(
+        self, posts: Mapping[str, str], store: Store, *, orchestrator: Orchestrator, clock: Clock, end_run: Ender
+    ) -> None:
+        """Take the posts (role to deployment) and what ends a run's processes on this machine."""
+        self._posts = posts
+        self._store = store
+        self._orchestrator = orchestrator
+        self._clock = clock
+        self._end_run = end_run
+        self._coming: dict[str, Coming] = {}
+        self._blind: str | None = None
+
+    async def watch(self) -> None:
+        """Look for ever. A database or orchestrator that does not answer is told once and asked again."""
+        while True:
+            try:
+                await self.look()
+                if self._blind is not None:
+                    log.info("watchdog sees again")
+                self._blind = None
+            except SourceUnavailable as error:
+                if self._blind != error.source:
+                    log.warning("watchdog cannot see to the succession", reason=str(error))
+                self._blind = error.source
+            await asyncio.sleep(LOOK_EVERY_SECONDS)
+
+    async def look(self) -> None:
+        """Look once."""
+        async with self._store.unit() as unit:
+            runs = await unit.long_runs.all()
+        now = self._clock.now()
+        holders = {one.role: one for one in runs}
+        for role, holder in holders.items():
+            if role in self._coming and holder.beat_at > self._coming[role].asked_at:
+                del self._coming[role]
+        for role in vacant(self._posts, runs, self._coming, now=now):
+            await self._succeed(role, holders.get(role), now=now)
+
+    async def _succeed(self, role: str, last: LongRun | None, *, now: datetime) -> None:
+        if last is not None and last.host == socket.gethostname():
+            # First end it: healing must not wait for the orchestrator to hear of it.
+            await self._end_run(last.flow_run_id)
+        deployment = self._posts[role]
+        abandoned = await self._orchestrator.abandon(deployment, why=f"{role} stopped beating")
+        for run in abandoned:
+            await self._end_run(run)
+        started = await self._orchestrator.start(deployment)
+        before = self._coming.get(role)
+        patience = FIRST_PATIENCE if before is None else min(before.patience * 2, LONGEST_PATIENCE)
+        self._coming[role] = Coming(now, patience)
+        log.warning("successor started", role=role, flow_run=started, abandoned=len(abandoned), patience=str(patience))
+
+
+def run_processes(mark: str, flow_run: str) -> list[Identity]:
+    """Return the processes of this installation that were started for a flow run, by their environment."""
+    return [one for one in marked(mark) if environment(one.pid).get(RUN_ID) == flow_run]
+
+
+async def end_run(mark: str, flow_run: str) -> int:
+    """Kill what runs for a flow run, at once: it does not beat, so it would not listen either. Returns how many."""
+    found = run_processes(mark, flow_run)
+    leaders = [one for one in found if (state := look(one.pid)) is not None and state.group == one.pid]
+    await end([*leaders, *found], first=signal.SIGKILL, grace_seconds=1.0)
+    return len(found)
