@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
@@ -14,10 +13,11 @@ from sqlalchemy import Dialect
 from sqlalchemy.dialects.postgresql import JSON, JSONB
 from sqlalchemy.types import TypeDecorator
 
-from models.errors import RefusedError
+from infra.node import signing
+from models.errors import OrderRefused
 from models.incident import Symptom
 from models.ports import Signed
-from models.remedy import Closing
+from models.remedy import Closing, Order
 
 # How a float that JSON cannot write is spelled; a symptom's strength is infinite where the past had no spread.
 NOT_FINITE = frozenset({"Infinity", "-Infinity", "NaN"})
@@ -89,14 +89,9 @@ def closing_of(signed: Signed) -> Closing:
     """Tell from a signed closing order whether it commits or undoes.
 
     Raises:
-        RefusedError: the payload is no closing order.
+        OrderRefused: the payload is no closing order.
     """
-    try:
-        content = json.loads(signed.payload)
-    except ValueError as error:
-        raise RefusedError("a closing order's payload must be JSON; sign it with the control key's signer") from error
-    layers = [content, *content.values()] if isinstance(content, dict) else []
-    for layer in layers:
-        if isinstance(layer, dict) and layer.get("closing") in set(Closing):
-            return Closing(layer["closing"])
-    raise RefusedError("the payload is no closing order: it says neither commit nor undo")
+    order = signing.decode(signed.payload)
+    if isinstance(order, Order):
+        raise OrderRefused("it asks for an action; only a closing order can close an operation")
+    return order.closing

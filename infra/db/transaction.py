@@ -9,6 +9,7 @@ from sqlalchemy import CursorResult, Executable, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from infra.db.door import at_the_door
+from models.errors import BrokenError
 
 Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
@@ -21,18 +22,30 @@ class Transaction:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
         self._channels: set[str] = set()
+        self._is_spoiled = False
 
     async def run(self, statement: Executable, parameters: Parameters | None = None) -> CursorResult[Any]:
         """Execute one statement; a sequence of parameters is one round trip. Raises as `at_the_door` says."""
-        with at_the_door():
-            return await self._connection.execute(statement, parameters)
+        try:
+            with at_the_door():
+                return await self._connection.execute(statement, parameters)
+        except BaseException:
+            self._is_spoiled = True
+            raise
 
     def hint(self, channel: str) -> None:
         """Notify `channel` once the transaction is committed."""
         self._channels.add(channel)
 
     async def commit(self) -> None:
-        """Commit, and send the hints with it."""
+        """Commit, and send the hints with it.
+
+        Raises:
+            BrokenError: a statement failed before and somebody went on; Postgres would answer COMMIT with a silent
+                rollback.
+        """
+        if self._is_spoiled:
+            raise BrokenError("the database refused a statement of this unit of work; let its error leave the unit")
         with at_the_door():
             if self._channels:
                 await self._connection.execute(NOTIFY, {"channels": sorted(self._channels)})

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
+from typing import Any
 
 from infra.db.documents import closing_of
 from models.errors import DecisionRefused, RefusedError, RemedyRejected, StaleEpoch
@@ -40,6 +41,10 @@ from models.telemetry import NodeBaseline, Sample
 
 IN_FLIGHT = {ActionState.REQUESTED, ActionState.APPLIED}
 FAILURES = {OutcomeKind.NO_EFFECT, OutcomeKind.WORSE_UNDONE, OutcomeKind.AMBIGUOUS}
+
+
+class SchemaRefusal(RefusedError):
+    """What a constraint says no to; after it the unit of work can only be left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +88,10 @@ class Memory:
     def copy(self) -> Memory:
         """Copy the dictionaries; what they hold is frozen."""
         state = {one.name: getattr(self, one.name) for one in fields(self)}
-        return Memory(**{name: dict(value) if isinstance(value, dict) else value for name, value in state.items()})
+        copied: dict[str, Any] = {
+            name: dict(value) if isinstance(value, dict) else value for name, value in state.items()
+        }
+        return Memory(**copied)
 
     # meshes and samples
 
@@ -119,7 +127,7 @@ class Memory:
 
     def save_incident(self, incident: Incident) -> None:
         if (incident.state is IncidentState.CLOSED) is (incident.closed_at is None):
-            raise RefusedError("an incident carries `closed_at` exactly when its state is closed")
+            raise SchemaRefusal("an incident carries `closed_at` exactly when its state is closed")
         self.incidents[incident.id] = incident
 
     def incidents_of(self, mesh: str) -> list[Incident]:
@@ -129,7 +137,7 @@ class Memory:
 
     def known_incident(self, incident: IncidentId) -> Incident:
         if incident not in self.incidents:
-            raise RefusedError(f"the schema refused the row: there is no incident {incident}")
+            raise SchemaRefusal(f"the schema refused the row: there is no incident {incident}")
         return self.incidents[incident]
 
     def record_diagnosis(self, diagnosis: Diagnosis) -> None:
@@ -153,11 +161,11 @@ class Memory:
         if outcome.kind is None:
             raise RefusedError("an outcome of an incident must say how it ended")
         if outcome.kind is OutcomeKind.DRY_RUN:
-            raise RefusedError("a dry run is never stored as an outcome")
+            raise SchemaRefusal("a dry run is never stored as an outcome")
         proofs = {key[:2] for key, one in self.verifications.items() if one.verdict is Verdict.HEALED}
         key = (outcome.incident, outcome.plan_hash)
         if outcome.kind is OutcomeKind.FIXED and key not in proofs:
-            raise RefusedError("an outcome is 'fixed' only with a verification that says healed for the same plan")
+            raise SchemaRefusal("an outcome is 'fixed' only with a verification that says healed for the same plan")
         self.outcomes[key] = outcome
 
     def outcome_counts(self, mesh: str) -> dict[OutcomeKind, int]:
@@ -316,7 +324,7 @@ class Memory:
 
     def add_token(self, token: Token) -> None:
         if any(one.digest == token.digest and one.name != token.name for one in self.tokens.values()):
-            raise RefusedError("another token has this digest already")
+            raise SchemaRefusal("another token has this digest already")
         self.tokens[token.name] = token
 
     def revoke_token(self, name: str) -> bool:

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self, TypeVar
 
-from models.errors import SourceUnavailable
+from models.errors import BrokenError, SourceUnavailable
 from models.incident import (
     Diagnosis,
     FaultKind,
@@ -56,7 +56,7 @@ from models.remedy import (
     RemedyName,
 )
 from models.telemetry import NodeBaseline, Sample
-from tests.fakes.memory import Memory
+from tests.fakes.memory import Memory, SchemaRefusal
 
 CHANNELS = ("samples", "actions", "reports", "incidents", "decisions", "requests")
 
@@ -72,6 +72,7 @@ class Desk:
         self._channels: set[str] = set()
         self._view: tuple[int, Memory] | None = None
         self._locked: set[str] = set()
+        self._is_spoiled = False
         self.locks = AsyncExitStack()
 
     @property
@@ -90,7 +91,11 @@ class Desk:
         """Do a write in this unit's view and keep it for the commit."""
         base = self.seen
         view = base if self._writes else base.copy()
-        result = write(view)
+        try:
+            result = write(view)
+        except SchemaRefusal:
+            self._is_spoiled = True
+            raise
         self._writes.append(write)
         self._view = (self._store.commits, view)
         self._channels.update(channels)
@@ -104,6 +109,8 @@ class Desk:
 
     async def commit(self) -> None:
         """Do the writes once more, on what everybody sees: all of them, or none."""
+        if self._is_spoiled:
+            raise BrokenError("the fake refused a statement of this unit of work; let its error leave the unit")
         if self._writes:
             after = self._store.memory.copy()
             for write in self._writes:

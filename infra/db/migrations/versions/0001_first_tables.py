@@ -53,7 +53,9 @@ def upgrade() -> None:
         sa.Column("opened_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("symptoms", postgresql.JSONB(), nullable=False),
-        sa.CheckConstraint("(state = 'closed') = (closed_at IS NOT NULL)", name="ck_incidents_closed_has_its_instant"),
+        sa.CheckConstraint(
+            "(state = 'closed') = (closed_at IS NOT NULL)", name=op.f("ck_incidents_closed_has_its_instant")
+        ),
         sa.PrimaryKeyConstraint("id", name="pk_incidents"),
     )
     op.create_index("ix_incidents_mesh_opened_at", "incidents", ["mesh", "opened_at"], unique=False)
@@ -137,7 +139,7 @@ def upgrade() -> None:
         ),
         sa.CheckConstraint(
             "state IN ('requested', 'applied', 'committed', 'undone', 'refused', 'failed')",
-            name="ck_operations_known_state",
+            name=op.f("ck_operations_known_state"),
         ),
         sa.ForeignKeyConstraint(["incident"], ["incidents.id"], name="fk_operations_incident"),
         sa.PrimaryKeyConstraint("operation", name="pk_operations"),
@@ -202,10 +204,10 @@ def upgrade() -> None:
         sa.Column("healed_verdict", sa.Text(), nullable=True),
         sa.CheckConstraint(
             "(healed_at IS NULL) = (healed_verdict IS NULL) AND coalesce(healed_verdict, 'healed') = 'healed'",
-            name="ck_outcomes_proof_says_healed",
+            name=op.f("ck_outcomes_proof_says_healed"),
         ),
-        sa.CheckConstraint("(kind = 'fixed') = (healed_at IS NOT NULL)", name="ck_outcomes_fixed_is_proven"),
-        sa.CheckConstraint("kind <> 'dry-run'", name="ck_outcomes_no_dry_run"),
+        sa.CheckConstraint("(kind = 'fixed') = (healed_at IS NOT NULL)", name=op.f("ck_outcomes_fixed_is_proven")),
+        sa.CheckConstraint("kind <> 'dry-run'", name=op.f("ck_outcomes_no_dry_run")),
         sa.ForeignKeyConstraint(
             ["incident", "plan_hash", "healed_at", "healed_verdict"],
             ["verifications.incident", "verifications.plan_hash", "verifications.at", "verifications.verdict"],

@@ -1,0 +1,79 @@
+"""One private cluster a session, one database a test, copied from a migrated template."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from itertools import count
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from infra.db.cluster import Cluster, find_programs
+from infra.db.connections import listener_arguments
+from infra.db.migrate import migrate
+from infra.db.unit import PostgresStore
+from models.errors import ToolMissing
+
+_numbers = count()
+
+
+@pytest.fixture(scope="session")
+def programs() -> Path:
+    """The system's Postgres, or a skip that says how to get it."""
+    try:
+        return find_programs()
+    except ToolMissing as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture
+def open_folder(programs: Path) -> Iterator[Path]:
+    """A folder that Postgres' own user can reach (pytest's tmp_path is closed to it)."""
+    folder = Path(tempfile.mkdtemp(prefix="x0-db-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def cluster(programs: Path) -> Iterator[Cluster]:
+    folder = Path(tempfile.mkdtemp(prefix="x0-db-"))
+    folder.chmod(0o755)
+    cluster = Cluster(folder / "postgres")
+    try:
+        cluster.create()
+        cluster.start()
+        asyncio.run(migrate(cluster.app_url))
+        yield cluster
+    finally:
+        cluster.stop()
+        shutil.rmtree(folder)
+
+
+async def execute(url: str, statement: str) -> None:
+    """Run one statement outside everything of ours."""
+    connection = await asyncpg.connect(**listener_arguments(url))
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+async def database(cluster: Cluster) -> AsyncIterator[str]:
+    """The address of a fresh, migrated database."""
+    name = f"test_{next(_numbers)}"
+    await execute(cluster.prefect_url, f"CREATE DATABASE {name} TEMPLATE app")
+    yield cluster.url(name)
+    await execute(cluster.prefect_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def postgres_store(database: str) -> AsyncIterator[PostgresStore]:
+    store = PostgresStore(database)
+    yield store
+    await store.close()
