@@ -205,6 +205,15 @@ def delete_route(netlink: Netlink, route: Route, indexes: Mapping[str, int], *, 
     netlink.change(RTM_DELROUTE, fixed, parts)
 
 
+def grouped(lines: Iterable[str]) -> dict[str, str]:
+    """Gather route lines by prefix: sorted and joined by `; `, the value a drift shows and a remedy restores."""
+    prefixes: dict[str, list[str]] = {}
+    for line in sorted(lines):
+        words = line.split()
+        prefixes.setdefault(words[1] if words[0] in _TYPES else words[0], []).append(line)
+    return {prefix: "; ".join(of_prefix) for prefix, of_prefix in prefixes.items()}
+
+
 def lines_of(routes: Iterable[Route], prefix: str) -> str:
-    """Write a prefix's routes, sorted and joined by `; `: the value a drift shows and a remedy restores."""
-    return "; ".join(sorted(describe(route) for route in routes if route.prefix == prefix))
+    """Write one prefix's routes as `grouped` does; empty when there is none."""
+    return grouped(describe(route) for route in routes).get(prefix, "")
