@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "docs" / "decisions"
 DECISIONS = sorted(FOLDER.glob("[0-9]*.md"))
 PARTS = ["**Context.**", "**Decision.**", "**Consequences.**", "**Enforced by.**"]
-NAMED_FILE = re.compile(r"`((?:[\w.-]+/)*[\w-]+\.(?:py|toml|md|lock|sh))`")
+NAMED_FILE = re.compile(r"`((?:[\w.-]+/)*[A-Za-z][\w-]*\.(?:py|toml|md|lock|sh))`")
 
 
 @pytest.mark.parametrize("page", DECISIONS, ids=lambda one: one.stem)

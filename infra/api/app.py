@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import RedirectResponse
+from fastapi_offline import FastAPIOffline
 
 from infra.api import decisions, healing, health, incidents, mesh, problems
 from infra.api.gateway import Gateway
@@ -25,7 +26,7 @@ whatever content type they carry. Tokens come from `x0tta6bl4 token create`; sco
 def create_app(store: Store, settings: Settings, clock: Clock) -> FastAPI:
     """Assemble the gateway over a store. Opens nothing: the store is its owner's to close."""
     metrics = GatewayMetrics()
-    app = FastAPI(title="x0tta6bl4", version=version(), description=DESCRIPTION)
+    app = FastAPIOffline(title="x0tta6bl4", version=version(), description=DESCRIPTION, redoc_url=None)
     app.state.gateway = Gateway(store=store, settings=settings, clock=clock, metrics=metrics)
     problems.register(app)
     for part in (health, mesh, incidents, healing, decisions):

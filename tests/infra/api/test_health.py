@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import timedelta
 
 import pytest
@@ -87,3 +88,10 @@ async def test_polling_is_logged_only_when_it_fails(anyone, clock):
         clock.at = NOW + timedelta(minutes=1)
         await anyone.get("/ready")
     assert [(one["route"], one["status"]) for one in lines] == [("/ready", 503)]
+
+
+async def test_the_documentation_needs_no_other_host(anyone):
+    page = (await anyone.get("/docs")).text
+    assert "://" not in page
+    (script,) = re.findall(r'<script src="([^"]+)"', page)
+    assert (await anyone.get(script)).status_code == 200
