@@ -142,7 +142,7 @@ class Transfer:
         sender: Who paid; None where the chain does not say. Never used to attribute a payment.
         receiver: Our address.
         units: Base units received.
-        position: Block height on TRON, logical time on TON.
+        position: Block height on TRON (0 while only a feed without heights has shown it), logical time on TON.
         block_time: The block's own time, aware UTC. Every window is judged by this.
         memo: The comment as it was written, None when there is none.
         caution: Why a person should look, if one should.

@@ -95,7 +95,7 @@ class Head:
 
 
 class ChainProvider(Protocol):
-    """One provider. Every method makes few calls, ends within the provider's deadline, and is safe to repeat."""
+    """One provider. Each request to it ends within its deadline, retries included; every method is safe to repeat."""
 
     @property
     def provider(self) -> Provider:

@@ -66,8 +66,8 @@ TOKEN_OPS = frozenset(
 class Ruling(StrEnum):
     """What a rule says of one fact; also the remark that is counted when it is not a payment.
 
-    CREDIT and WAIT concern money; DRIFT means the provider broke its contract (retry and alert); the rest is nothing of
-    ours and only counted.
+    CREDIT and WAIT concern money; DRIFT means the provider broke its contract (retry and alert); FROZEN_ACCOUNT comes
+    beside a CREDIT and is an alert (our account may lose what it holds); the rest is nothing of ours and only counted.
     """
 
     CREDIT = "credit"
@@ -80,6 +80,7 @@ class Ruling(StrEnum):
     WORTHLESS = "worthless"
     BOUNCED = "bounced"
     NOT_A_TRANSFER = "not_a_transfer"
+    FROZEN_ACCOUNT = "frozen_account"
     TOKEN_NOTICE = "token_notice"  # noqa: S105 - as above
 
 
