@@ -17,7 +17,6 @@ from infra.db.cluster import database_url
 from infra.db.unit import PostgresStore
 from infra.log import configure
 from infra.settings import Settings
-from models.errors import MeshError
 
 log = structlog.get_logger()
 
@@ -39,8 +38,7 @@ class _Server(uvicorn.Server):
 async def serve(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM; drain, then give the database its connections back.
 
-    Raises:
-        ConfigurationInvalid: no database is configured and there is no private cluster.
+    Starts without a database too: /ready says what is missing until it answers.
     """
     store = PostgresStore(database_url(settings))
     app = create_app(store, settings, SystemClock())
@@ -67,11 +65,7 @@ def main() -> None:
     # A `_created` series beside every counter doubles the exposition and no rule of ours reads it.
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # the library forgot its `-> None`
     configure()
-    try:
-        asyncio.run(serve(Settings()))
-    except MeshError as error:
-        log.error("gateway cannot start", error=str(error))  # noqa: TRY400 - a sentence of ours needs no traceback
-        raise SystemExit(1) from None
+    asyncio.run(serve(Settings()))
 
 
 if __name__ == "__main__":
