@@ -93,8 +93,8 @@ def server_environment(installation: Installation) -> dict[str, str]:
         "PREFECT_SERVER_UI_API_URL": installation.prefect_api,
         "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
         # An audit every five minutes is 288 runs a day; three days are enough to look back from the UI.
-        "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": "259200",
-        "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "86400",
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": "P3D",
+        "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "P1D",
         # A run that died is marked by the watchdog; a schedule looks this often whether one is due.
         "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "30",
     }

@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 
 import structlog
-from infra.node.senses import LinuxSenses
 
 from ebpf import mounts
 from flows.declaration import declare
@@ -32,6 +31,7 @@ from infra.lab import build
 from infra.lab.topology import Shape
 from infra.lab.topology import mesh as shaped
 from infra.node.place import NodePlace
+from infra.node.senses import LinuxSenses
 from infra.node.signing import create_key
 from infra.process import is_alive, send
 from infra.runfiles import end_recorded, lock_holder, only_one
@@ -119,14 +119,15 @@ async def installed(settings: Settings, *, lab: LabRequest | None, heal: bool, t
     async with AsyncExitStack() as stack:
         stack.enter_context(only_one(state))
         await clear(settings)
+        create_key(state)
+        # Taken down in reverse: what looks on first, then the processes, then the mesh they live in, then the mounts.
+        _mount(state, stack)
+        mesh, places, built = await _nodes(settings, lab, stack, tell=tell)
         supervisor = Supervisor(state)
         stack.push_async_callback(supervisor.stop)
-        create_key(state)
-        _mount(state, stack)
         cluster = Cluster(cluster_folder(settings)) if settings.database_url is None or _prefect_url() is None else None
         if cluster is not None:
             await asyncio.to_thread(cluster.create)
-        mesh, places, built = await _nodes(settings, lab, stack, tell=tell)
         installation = _installation(settings, cluster, places=places, heal=heal)
         supervisor.start(database(installation))
         if cluster is not None:
