@@ -1,0 +1,272 @@
+"""Detection: which elements stray from their own past, from the nodes' samples alone.
+
+Counters at both ends of a link (conservation of packets), probes over links and pairs, carrier, daemon, forwarding
+and drifts; all of it more patiently where the hosts are busy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import numpy as np
+
+from models.conservation import at_times
+from models.history import CHANNELS, NodeHistory
+from models.incident import Symptom, SymptomKind
+from models.linkview import Tally, Way, spoken, total
+from models.linkwatch import Finding, LinkWatch, probe_differences
+from models.mesh import Element, Link, LinkId, Mesh, NodeId
+from models.nodesigns import Look, instant, node_symptoms, reach_differences
+from models.patience import greatest
+from models.telemetry import Direction, ProbeKind, Sample, SizeClass, TrafficClass
+from models.tuning import Tuning
+
+__all__ = ["Detector", "LinkLosses", "Losses", "Tuning"]
+
+# Below this share of large packets' loss, small ones count as passing beside them.
+_SMALL_PASSES = 0.5
+# Half of the control traffic gone within a second or two may be all of it, seen through interpolation.
+_MAYBE_DEAD = 0.5
+_CONTROL = (TrafficClass.ROUTING, TrafficClass.PROBE)
+# Seconds after which pairs that cannot talk are a finding of their own.
+_PAIRS_WAIT = 8.0
+# When more links than this lose probes at once, the prober's host is the likelier cause (a dead node has few links).
+_MANY_LINKS, _MANY_SHARE = 4, 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class LinkLosses:
+    """What one directed link carried and lost in an interval.
+
+    Attributes:
+        counted: By class and size; empty where an end has no counters.
+        probed: Probes judged at the sending end, by kind and size.
+        own_transit: Packets of the data class that are our probes and their answers, sent this way.
+    """
+
+    counted: Mapping[tuple[TrafficClass, SizeClass], Tally] = field(default_factory=dict)
+    probed: Mapping[tuple[ProbeKind, SizeClass], Tally] = field(default_factory=dict)
+    own_transit: float = 0.0
+
+    def carried(self, *classes: TrafficClass) -> Tally:
+        """Add up the counted traffic of these classes (all when none is named)."""
+        return total(tally for (kind, _), tally in self.counted.items() if not classes or kind in classes)
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """What was lost in an interval, per directed link and per pair.
+
+    Attributes:
+        links: (link, sending node) -> losses.
+        pairs: (from, to) -> reach probes judged and unanswered, all sizes.
+    """
+
+    links: Mapping[tuple[LinkId, NodeId], LinkLosses]
+    pairs: Mapping[tuple[NodeId, NodeId], Tally]
+
+
+class Detector:
+    """Keeps the nodes' recent past and says what is wrong with which element.
+
+    Feed it with `observe`, ask with `symptoms` about twice a second. Alarms persist between calls, so one detector
+    belongs to one watcher.
+    """
+
+    def __init__(self, mesh: Mesh, tuning: Tuning = Tuning()) -> None:  # noqa: B008 - frozen, so sharing it is safe
+        self.mesh = mesh
+        self.tuning = tuning
+        self._nodes = {one.id: NodeHistory(one.id, keep_seconds=tuning.keep_seconds) for one in mesh.nodes}
+        self._watches = {link.id: LinkWatch(link, tuning) for link in mesh.links}
+
+    def observe(self, samples: Sequence[Sample]) -> None:
+        """Take samples in, in any order; late ones and repeated ones are fine, those of nodes not declared ignored."""
+        for sample in samples:
+            if sample.node in self._nodes:
+                self._nodes[sample.node].add(sample)
+
+    def patience(self) -> dict[NodeId, float]:
+        """Return each node's patience factor now: 1 calm, up to 4 when its host is busy or its samples come late."""
+        return {node: greatest([history], self.tuning) for node, history in self._nodes.items()}
+
+    def symptoms(self, now: datetime) -> tuple[Symptom, ...]:
+        """Test everything once and return what stands, links first, each kind once per element and direction.
+
+        A link whose ends have fewer than ten samples in this epoch has no loss symptom: too little past to stray from.
+        """
+        moment = now.timestamp()
+        patience = self.patience()
+        if self._many_links_lose_probes(moment):
+            patience = dict.fromkeys(patience, self.tuning.max_patience)
+        found: list[Symptom] = []
+        for watch in self._watches.values():
+            factor = max(patience[node] for node in watch.link.nodes)
+            findings = watch.findings(self._nodes, now=moment, patience=factor)
+            if findings:
+                found.extend(self._link_symptoms(watch, findings, moment))
+        for node, history in self._nodes.items():
+            if history.latest is not None and history.latest.time > moment - self.tuning.fresh_seconds:
+                found.extend(node_symptoms(Look(self.mesh, history, self.tuning, patience[node])))
+        found.extend(self._silent_nodes(moment, patience))
+        pointing = any(one.kind is not SymptomKind.UNREACHABLE for one in found)
+        # Pairs are the last to know where; left alone they wait for the links and nodes on their way to speak.
+        return tuple(found) if pointing else tuple(one for one in found if _age(one, moment) >= _PAIRS_WAIT)
+
+    # --- links
+
+    def _link_symptoms(self, watch: LinkWatch, findings: list[Finding], now: float) -> Iterator[Symptom]:
+        # The newest onset of the counters, and an interval more: a window that reaches back before the fault would
+        # show a dead link as a lossy one, and interpolation spreads the first loss over the interval it fell into.
+        onset = min(one.since for one in findings)
+        counted = [one.since for one in findings if one.way is not None]
+        since = min(max(counted, default=onset) + self.tuning.interval_seconds, now - self.tuning.windows[0])
+        view = watch.view(self._nodes, since=since, now=now)
+        control = view.traffic(*_CONTROL)
+        # A link that dies as a whole may be its node's death, and one whose control traffic was not seen yet may be
+        # grey or black: look a little longer.
+        may_be_dead = max((view.traffic(*_CONTROL, way=way).share for way in Way), default=0.0) >= _MAYBE_DEAD
+        is_open = bool(view.counted) and control.sent < 2 * self.tuning.persistence
+        if (may_be_dead or is_open) and now - onset < self.tuning.hold_seconds + self.tuning.interval_seconds:
+            return
+        facts = view.facts()
+        element = Element.of_link(watch.link.id)
+        by_test: dict[tuple[Way | None, str], Finding] = {(one.way, one.test): one for one in findings}
+        for way in Way:
+            tests = [one for (on, _), one in by_test.items() if on is way]
+            if not tests:
+                continue
+            strongest = max(tests, key=lambda one: one.strength)
+            small = view.traffic(way=way, size=SizeClass.SMALL) + view.traffic(way=way, size=SizeClass.MEDIUM)
+            large = view.traffic(way=way, size=SizeClass.LARGE)
+            only_large = large.share >= self.tuning.min_share and small.share < _SMALL_PASSES * large.share
+            kind = SymptomKind.LARGE_LOSS if only_large else SymptomKind.LOSS
+            yield _symptom(element, kind, tests, facts | _direction(watch.link, way, strongest))
+        probes = [one for (on, _), one in by_test.items() if on is None]
+        if probes:
+            worst = max(probes, key=lambda one: one.strength)
+            named: dict[str, float | str] = {"loss": round(worst.share, 3), "test": worst.test}
+            yield _symptom(element, SymptomKind.PROBE_LOSS, probes, facts | named)
+
+    def _many_links_lose_probes(self, now: float) -> bool:
+        """Say whether most links lost probes in the last seconds: then the host is busy, not every link broken."""
+        losing = 0
+        for link in self.mesh.links:
+            tally = total(
+                one
+                for node in link.nodes
+                for one in self._probes_since(link, node, now - self.tuning.fresh_seconds).values()
+            )
+            losing += tally.lost >= self.tuning.probe_lost
+        return losing >= max(_MANY_LINKS, _MANY_SHARE * len(self.mesh.links))
+
+    def _probes_since(self, link: Link, node: NodeId, since: float) -> dict[tuple[ProbeKind, SizeClass], Tally]:
+        history = self._nodes[node]
+        if history.latest is None or history.latest.time <= since:
+            return {}
+        earlier = history.readings[history.index_at(since)]
+        return probe_differences(earlier, history.latest, link.end_at(node).name)
+
+    # --- nodes
+
+    def _silent_nodes(self, now: float, patience: Mapping[NodeId, float]) -> Iterator[Symptom]:
+        """A node without samples whom no neighbour gets an answer from. Without samples alone, its collector is ill."""
+        for node, history in self._nodes.items():
+            latest = history.latest
+            if latest is None or latest.time > now - self.tuning.fresh_seconds * patience[node]:
+                continue
+            asked = [
+                total(self._probes_since(link, other, now - self.tuning.fresh_seconds).values())
+                for link in self.mesh.links_of(node)
+                for other in link.nodes
+                if other != node
+            ]
+            heard_of = [one for one in asked if one.sent >= self.tuning.probe_lost]
+            if heard_of and all(one.lost == one.sent for one in heard_of):
+                facts: dict[str, float | str] = {
+                    "seconds": round(now - latest.time, 1),
+                    "neighbours": len(heard_of),
+                    "probes_lost": total(heard_of).lost,
+                }
+                element = Element.of_node(node)
+                yield Symptom(element, SymptomKind.SILENT_NODE, instant(latest.time), instant(now), float("inf"), facts)
+
+    # --- verification
+
+    def losses(self, now: datetime, since: datetime) -> Losses:
+        """Return what each directed link and each pair lost between two instants, as far as samples reach.
+
+        A link's interval ends at the earlier of its two ends' newest samples; a pair's at the newest sample of its
+        origin. Probes judged right after `since` were sent up to a time-out before it: start that much later.
+        """
+        start, end = since.timestamp(), now.timestamp()
+        links = {
+            (link.id, sender.node): self._link_losses(link, way, start, end)
+            for link in self.mesh.links
+            for way in Way
+            for sender in (self._watches[link.id].ends(way)[0],)
+        }
+        pairs: dict[tuple[NodeId, NodeId], Tally] = {}
+        for node, history in self._nodes.items():
+            if history.latest is None or history.latest.time <= start:
+                continue
+            earlier = history.readings[history.index_at(start)]
+            later = history.readings[history.index_at(end)]
+            for target, sizes in reach_differences(earlier, later).items():
+                pairs[node, NodeId(target)] = total(sizes.values())
+        return Losses(links, pairs)
+
+    def _link_losses(self, link: Link, way: Way, start: float, end: float) -> LinkLosses:
+        sender, receiver = self._watches[link.id].ends(way)
+        near, far = self._nodes[sender.node], self._nodes[receiver.node]
+        probed = self._probes_between(near, sender.name, start, end)
+        answered = self._probes_between(far, receiver.name, start, end)
+        own = total(tally for (kind, _), tally in (*probed.items(), *answered.items()) if kind is ProbeKind.TRANSIT)
+        sent = near.counter(sender.name, Direction.TX, since=start)
+        received = far.counter(receiver.name, Direction.RX, since=start)
+        counted: dict[tuple[TrafficClass, SizeClass], Tally] = {}
+        if sent is not None and received is not None:
+            until = min(end, float(sent.times[-1]), float(received.times[-1]))
+            begin = max(start, float(sent.times[0]), float(received.times[0]))
+            if until > begin:
+                instants = np.array([begin, until])
+                gone, come = (np.diff(at_times(one, instants), axis=0)[0] for one in (sent, received))
+                counted = {
+                    channel: Tally(float(gone[index]), float(gone[index] - come[index]))
+                    for index, channel in enumerate(CHANNELS)
+                }
+        return LinkLosses(counted, probed, own.sent)
+
+    @staticmethod
+    def _probes_between(
+        node: NodeHistory, interface: str, start: float, end: float
+    ) -> dict[tuple[ProbeKind, SizeClass], Tally]:
+        if node.latest is None or node.latest.time <= start:
+            return {}
+        earlier, later = node.readings[node.index_at(start)], node.readings[node.index_at(end)]
+        return probe_differences(earlier, later, interface)
+
+
+def _age(symptom: Symptom, now: float) -> float:
+    return now - symptom.since.timestamp()
+
+
+def _direction(link: Link, way: Way, finding: Finding) -> dict[str, float | str]:
+    return {
+        "direction": spoken(link, way),
+        "way": way.value,
+        "loss": round(finding.share, 3),
+        "test": finding.test,
+    }
+
+
+def _symptom(element: Element, kind: SymptomKind, findings: list[Finding], facts: dict[str, float | str]) -> Symptom:
+    return Symptom(
+        element,
+        kind,
+        instant(min(one.since for one in findings)),
+        instant(max(one.until for one in findings)),
+        max(one.strength for one in findings),
+        facts,
+    )

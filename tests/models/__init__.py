@@ -1,0 +1,1 @@
+"""Tests of thinking: pure, no IO, no clock."""

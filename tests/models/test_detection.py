@@ -1,0 +1,186 @@
+"""Planted faults are found in time and named right; quiet meshes stay quiet, however unevenly they are read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from models.correlation import correlate
+from models.detection import Detector
+from models.incident import Diagnosis, FaultKind, Incident, IncidentId, IncidentState, Symptom, SymptomKind
+from models.mesh import Element, LinkId
+from models.rules import RulesDiagnostician
+from models.telemetry import Drift, DriftKind, TrafficClass
+from tests.models.samples import DATA, LARGE, Flow, World, lossy, moment, ring_with_chord, with_drift
+
+MESH = ring_with_chord()
+FAULT = 8.0
+CARRYING, IDLE = "n1--n2", "n3--n4"
+FIFTY = Flow("n0", "n3", 50)
+
+
+def world(seed: int, **bent: object) -> World:
+    return World(MESH, np.random.default_rng(seed), **bent)  # type: ignore[arg-type]
+
+
+def watched(simulated: World, seconds: float) -> list[tuple[float, tuple[Symptom, ...]]]:
+    detector = Detector(MESH)
+    seen = []
+    for now, samples in simulated.run(seconds):
+        detector.observe(samples)
+        seen.append((now, detector.symptoms(moment(now))))
+    return seen
+
+
+def diagnosed(symptoms: tuple[Symptom, ...], now: float) -> list[Diagnosis]:
+    return [
+        RulesDiagnostician().diagnose(
+            Incident(IncidentId(f"i{index}"), MESH.name, IncidentState.OPEN, moment(now), group), MESH, at=moment(now)
+        )
+        for index, group in enumerate(correlate(symptoms, MESH))
+    ]
+
+
+# Ticks are half a second apart, and samples take a tenth to arrive: the figure is the tick that shows it.
+FAULTS = {
+    "grey, 50 packets a second": (lossy(CARRYING, 1, start=FAULT, classes=[DATA]), FaultKind.GREY, CARRYING, 2.0),
+    "grey, our probes only": (lossy(IDLE, 1, start=FAULT, classes=[DATA]), FaultKind.GREY, IDLE, 2.5),
+    "grey, large packets": (lossy(IDLE, 1, start=FAULT, classes=[DATA], sizes=[LARGE]), FaultKind.GREY, IDLE, 3.5),
+    "40 % loss": (lossy(CARRYING, 0.4, start=FAULT), FaultKind.LOSS, CARRYING, 2.5),
+    "40 % loss, our probes only": (lossy(IDLE, 0.4, start=FAULT), FaultKind.LOSS, IDLE, 4.0),
+    "one way": (lossy(CARRYING, 1, start=FAULT, source="n1"), FaultKind.ONE_WAY, CARRYING, 2.5),
+    "black hole": (lossy(CARRYING, 1, start=FAULT), FaultKind.BLACKHOLE, CARRYING, 2.5),
+    "mtu": (lossy(CARRYING, 1, start=FAULT, sizes=[LARGE]), FaultKind.MTU, CARRYING, 3.5),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("seed", [1, 2])
+def test_finds_and_names_a_planted_fault_in_time(name, seed):
+    harm, fault, link, within = FAULTS[name]
+    for now, symptoms in watched(world(seed, flows=[FIFTY], harm=harm), FAULT + within + 0.1):
+        assert not symptoms or now >= FAULT, "nothing may show before the fault"
+    causes = [one.best for one in diagnosed(symptoms, now)]
+    assert [(one.element, one.fault) for one in causes] == [(Element.of_link(LinkId(link)), fault)]
+    assert causes[0].confidence >= 0.7
+
+
+def test_a_dead_node_is_one_incident_that_names_the_node():
+    links = {link.id for link in MESH.links_of(MESH.nodes[5].id)}
+
+    def harm(t, link, *_):
+        return 1.0 if link in links and t >= FAULT else 0.0
+
+    *_, (now, symptoms) = watched(world(3, flows=[FIFTY], harm=harm), FAULT + 4)
+    (diagnosis,) = diagnosed(symptoms, now)
+    assert (diagnosis.best.element, diagnosis.best.fault) == (Element.of_node(MESH.nodes[5].id), FaultKind.NODE_DEAD)
+
+
+def test_two_faults_far_apart_are_two_incidents():
+    one, other = lossy("n0--n1", 1, start=FAULT, classes=[DATA]), lossy(IDLE, 1, start=FAULT, classes=[DATA])
+    *_, (now, symptoms) = watched(world(4, harm=lambda *where: one(*where) + other(*where)), FAULT + 4)
+    pointing = [one.best for one in diagnosed(symptoms, now) if one.best.fault is not FaultKind.UNKNOWN]
+    assert {(one.element.name, one.fault) for one in pointing} == {("n0--n1", FaultKind.GREY), (IDLE, FaultKind.GREY)}
+
+
+def test_symptoms_end_soon_after_the_fault_does():
+    seen = watched(world(5, flows=[FIFTY], harm=lossy(CARRYING, 1, start=FAULT, stop=FAULT + 3)), FAULT + 9)
+    assert any(symptoms for _, symptoms in seen)
+    late = [one for now, symptoms in seen for one in symptoms if now > FAULT + 8 and one.element.name == CARRYING]
+    assert late == []
+
+
+BURST = {"start": 5.3}
+QUIET = {
+    "even traffic": {"flows": [FIFTY]},
+    "traffic by chance": {"flows": [Flow("n0", "n3", 200, poisson=True), Flow("n5", "n2", 20, poisson=True)]},
+    "a burst of ten thousand a second": {"flows": [Flow("n0", "n3", 10_000, **BURST)]},
+    "bursts on and off": {"flows": [Flow("n0", "n3", 10_000, on=0.37, off=0.8, **BURST)]},
+    "bursts in step with the readings": {"flows": [Flow("n0", "n3", 5_000, on=0.05, off=0.45, **BURST)]},
+    "late and uneven readings": {
+        "flows": [Flow("n0", "n3", 10_000, on=0.37, off=0.8, **BURST)],
+        "sample_jitter": 0.1,
+        "stamp_jitter": 0.02,
+        "delivery": 0.4,
+        "pressure": 0.6,
+    },
+    "a busy host that answers late": {
+        "flows": [Flow("n0", "n3", 2_000, on=0.3, off=0.9, **BURST)],
+        "sample_jitter": 0.2,
+        "stamp_jitter": 0.05,
+        "delivery": 0.6,
+        "late_answers": 0.1,
+        "lag_steps": 2,
+        "pressure": 0.9,
+    },
+}
+
+
+@pytest.mark.parametrize("name", QUIET)
+@pytest.mark.parametrize("seed", [11, 12, 13])
+def test_a_quiet_mesh_raises_no_loss(name, seed):
+    seen = watched(world(seed, **QUIET[name]), 16)
+    assert [one for _, symptoms in seen for one in symptoms if one.element.kind == "link"] == []
+
+
+def test_few_samples_raise_no_loss_symptom():
+    seen = watched(world(6, flows=[FIFTY], harm=lossy(CARRYING, 1, start=0)), 4)
+    assert [symptoms for _, symptoms in seen if symptoms] == []
+
+
+def test_order_of_arrival_and_repeats_do_not_matter():
+    batches = list(world(7, flows=[FIFTY], harm=lossy(CARRYING, 1, start=FAULT, classes=[DATA])).run(FAULT + 3))
+    samples = [sample for _, batch in batches for sample in batch]
+    now = moment(batches[-1][0])
+    one, other = Detector(MESH), Detector(MESH)
+    one.observe(samples)
+    other.observe([*reversed(samples), *samples])
+    assert one.losses(now, moment(FAULT)) == other.losses(now, moment(FAULT))
+
+
+def test_losses_tell_the_lossy_link_from_the_others():
+    simulated = world(8, flows=[FIFTY], harm=lossy(CARRYING, 0.5, start=4))
+    detector = Detector(MESH)
+    for _, samples in simulated.run(16):
+        detector.observe(samples)
+    losses = detector.losses(moment(15), moment(6))
+    shares = {key: one.carried(TrafficClass.DATA).share for key, one in losses.links.items()}
+    assert shares[CARRYING, "n1"] == pytest.approx(0.5, abs=0.12)
+    assert max(share for (link, _), share in shares.items() if link != CARRYING) < 0.05
+    assert losses.pairs["n0", "n3"].share > 0.4
+    assert losses.pairs["n4", "n5"].share == 0
+
+
+def test_a_restarted_collector_starts_its_counters_over_without_an_alarm():
+    def restarted(t, sample):
+        return replace(sample, epoch=2, sequence=sample.sequence + 5) if sample.node == "n2" and t >= FAULT else sample
+
+    seen = watched(world(9, flows=[FIFTY], reading=restarted), 16)
+    assert [symptoms for _, symptoms in seen if symptoms] == []
+
+
+def test_a_node_whose_samples_stop_is_not_a_fault_of_the_mesh():
+    seen = watched(
+        world(10, flows=[FIFTY], reading=lambda t, one: None if one.node == "n2" and t >= FAULT else one), 18
+    )
+    assert [symptoms for _, symptoms in seen if symptoms] == []
+
+
+def test_missing_counters_leave_the_probes_to_speak():
+    simulated = world(
+        14,
+        harm=lossy(CARRYING, 1, start=FAULT),
+        reading=lambda _, one: replace(one, missing=frozenset({"counters"})),
+    )
+    *_, (_, symptoms) = watched(simulated, FAULT + 4)
+    assert {one.kind for one in symptoms if one.element.name == CARRYING} == {SymptomKind.PROBE_LOSS}
+
+
+def test_a_drift_is_a_symptom_of_the_node_that_has_it():
+    drift = Drift(DriftKind.SYSCTL, "net.ipv4.ip_forward", "1", "0")
+    *_, (_, symptoms) = watched(world(15, reading=with_drift("n2", drift, start=FAULT)), FAULT + 3)
+    assert [(one.element.name, one.kind, one.facts["subject"]) for one in symptoms] == [
+        ("n2", SymptomKind.DRIFT, "net.ipv4.ip_forward")
+    ]
