@@ -47,15 +47,21 @@ def pooled_engine(url: str) -> AsyncEngine:
         pool_size=POOL_SIZE,
         max_overflow=POOL_OVERFLOW,
         pool_timeout=POOL_WAIT_SECONDS,
-        **_manners(),
+        connect_args=_manners(),
+        # Documents are written and read as JSON text by their own column type.
+        json_serializer=str,
+        json_deserializer=str,
     )
     event.listen(engine.sync_engine, "checkout", _refuse_closed)
     return engine
 
 
 def single_engine(url: str) -> AsyncEngine:
-    """Return an engine without a pool: each `connect` is a connection of its own, closed when given back."""
-    return create_async_engine(url, poolclass=NullPool, **_manners())
+    """Return an engine without a pool: each `connect` is a connection of its own, closed when given back.
+
+    For migrations and roles; it cannot carry documents.
+    """
+    return create_async_engine(url, poolclass=NullPool, connect_args=_manners())
 
 
 def listener_arguments(url: str) -> dict[str, Any]:
@@ -71,16 +77,11 @@ def listener_arguments(url: str) -> dict[str, Any]:
         "database": address.database,
     }
     arguments = {name: value for name, value in arguments.items() if value is not None}
-    return {**arguments, **asked, "timeout": CONNECT_SECONDS, "server_settings": server_settings()}
+    return {**arguments, **asked, **_manners()}
 
 
 def _manners() -> dict[str, Any]:
-    return {
-        "connect_args": {"timeout": CONNECT_SECONDS, "server_settings": server_settings()},
-        # Documents are written and read as JSON text by their own column type.
-        "json_serializer": str,
-        "json_deserializer": str,
-    }
+    return {"timeout": CONNECT_SECONDS, "server_settings": server_settings()}
 
 
 def _refuse_closed(

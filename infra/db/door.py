@@ -50,6 +50,13 @@ def at_the_door() -> Iterator[None]:
         raise _translated(error) from error
 
 
+def sqlstate_of(error: BaseException) -> str | None:
+    """Return the SQLSTATE behind an error that came through this door; None when no server spoke."""
+    cause = error.__cause__
+    state = getattr(_root(cause), "sqlstate", None) if isinstance(cause, Exception) else None
+    return None if state is None else str(state)
+
+
 def _translated(error: Exception) -> MeshError:
     root = _root(error)
     state = getattr(root, "sqlstate", None)
