@@ -1,0 +1,102 @@
+"""The whole controller in one process, unreported: what a lab trial runs, with real parts but for Prefect.
+
+Collectors, couriers and the watch run as tasks of this process; actuators are processes of their own, as everywhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from flows.collection import CollectParameters, collect
+from flows.declaration import declare
+from flows.healing import WatchParameters, watch
+from infra.clock import SystemClock
+from infra.db.unit import PostgresStore
+from infra.lab.build import Lab
+from infra.node.senses import LinuxSenses
+from infra.node.signing import Ed25519Signer, create_key, load_private_key
+from infra.settings import Settings
+from models.errors import NodeUnavailable
+from tasks.diary import unreported
+from tasks.wiring import Adapters, limits_of, using
+
+ACTUATOR_READY_SECONDS = 15.0
+ACTUATOR_STOP_SECONDS = 15.0
+LOOK_SECONDS = 0.1
+
+
+@asynccontextmanager
+async def controlling(lab: Lab, settings: Settings, database: str, *, heal: bool) -> AsyncIterator[PostgresStore]:
+    """Run the controller over a lab until the body ends; every change it did not verify is undone by then.
+
+    Raises:
+        NodeUnavailable: an actuator did not start.
+    """
+    clock = SystemClock()
+    key = create_key(lab.folder)
+    store = PostgresStore(database)
+    world = Adapters(
+        settings=settings,
+        clock=clock,
+        store=store,
+        database=database,
+        signer=Ed25519Signer(load_private_key(key)),
+        limits=limits_of(settings),
+    )
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(store.close)
+        baselines = [LinuxSenses(place).configuration() for place in lab.places.values()]
+        await declare(store, lab.mesh, baselines=baselines, now=clock.now())
+        if heal:
+            for place in lab.places.values():
+                await stack.enter_async_context(_actuator(place.folder / "node.json", key.with_suffix(".pub")))
+        with using(world), unreported():
+            jobs = [
+                asyncio.create_task(
+                    collect(CollectParameters(mesh=lab.name, node=node, place=place.folder / "node.json"))
+                )
+                for node, place in lab.places.items()
+            ]
+            jobs.append(asyncio.create_task(watch(WatchParameters(mesh=lab.name, heal=heal))))
+        stack.push_async_callback(_stopped, jobs)
+        yield store
+        for job in jobs:
+            if job.done():
+                job.result()
+
+
+async def _stopped(jobs: list[asyncio.Task[None]]) -> None:
+    for job in jobs:
+        job.cancel()
+    await asyncio.gather(*jobs, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _actuator(place: Path, public_key: Path) -> AsyncIterator[None]:
+    command = [sys.executable, "-m", "infra.node.actuator", "--place", str(place), "--key", str(public_key)]
+    with await asyncio.to_thread((place.parent / "actuator.log").open, "wb") as log:
+        process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
+    try:
+        await _listening(place.parent / "actuator.sock", process, place.parent.name)
+        yield
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            try:
+                await asyncio.wait_for(process.wait(), ACTUATOR_STOP_SECONDS)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+
+
+async def _listening(socket: Path, process: asyncio.subprocess.Process, node: str) -> None:
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + ACTUATOR_READY_SECONDS
+    while not await asyncio.to_thread(socket.exists):
+        if process.returncode is not None or loop.time() > deadline:
+            raise NodeUnavailable(node, f"its actuator did not start; see {socket.parent / 'actuator.log'}")
+        await asyncio.sleep(LOOK_SECONDS)

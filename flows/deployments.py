@@ -1,0 +1,73 @@
+"""Every deployment of ours in one table: flow, queue, schedule. `apply` makes Prefect agree with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.flows import Flow
+from prefect.types.entrypoint import EntrypointType
+
+from flows.collection import CollectParameters, collect_node
+from flows.healing import HealParameters, WatchParameters, heal_mesh, watch_mesh
+from flows.housekeeping import keep_house
+
+POOL = "mesh"
+CONTROL = "control"
+# A worker-started run costs seconds of CPU; the watch sees in half a second what the audit sees in five minutes.
+AUDIT_EVERY = timedelta(minutes=5)
+# A tenth of the shortest sensible retention; one DELETE over an index.
+HOUSE_EVERY = timedelta(minutes=6)
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One deployment: `flow-name/name`, where it runs and when."""
+
+    flow: Flow[Any, Any]
+    name: str
+    queue: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+    every: timedelta | None = None
+    about: str = ""
+
+
+def table(mesh: str, places: dict[str, Path], *, heal: bool) -> list[Planned]:
+    """Return every deployment of one installation; `places` maps each node to its node.json."""
+    watch = WatchParameters(mesh=mesh, heal=heal).model_dump(mode="json")
+    audit = HealParameters(mesh=mesh, dry_run=not heal).model_dump(mode="json")
+    by_hand = HealParameters(mesh=mesh).model_dump(mode="json")
+    rows = [
+        Planned(watch_mesh, mesh, CONTROL, {"asked": watch}, about="Long run: sees incidents and turns the cycle."),
+        Planned(heal_mesh, "audit", CONTROL, {"asked": audit}, AUDIT_EVERY, "Looks for what the watch missed."),
+        Planned(heal_mesh, "manual", CONTROL, {"asked": by_hand}, about="One turn by hand; dry run unless told."),
+        Planned(keep_house, "retention", CONTROL, every=HOUSE_EVERY, about="Deletes raw samples past retention."),
+    ]
+    for node, place in places.items():
+        asked = CollectParameters(mesh=mesh, node=node, place=place).model_dump(mode="json")
+        rows.append(Planned(collect_node, node, f"node-{node}", {"asked": asked}, about="Long run on this node."))
+    return rows
+
+
+async def apply(rows: Sequence[Planned]) -> dict[str, str]:
+    """Create or update the work pool and every deployment; return deployment ids by `flow/name`."""
+    async with get_client() as client:
+        await client.create_work_pool(WorkPoolCreate(name=POOL, type="process"), overwrite=True)
+    made = {}
+    for row in rows:
+        deployment = await row.flow.ato_deployment(
+            row.name,
+            interval=row.every,
+            parameters=row.parameters,
+            description=row.about,
+            work_pool_name=POOL,
+            work_queue_name=row.queue,
+            entrypoint_type=EntrypointType.MODULE_PATH,
+        )
+        made[f"{row.flow.name}/{row.name}"] = str(await deployment.aapply())
+    return made

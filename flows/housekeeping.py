@@ -1,0 +1,13 @@
+"""Housekeeping: keep what grows bounded."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from tasks import housekeeping
+
+
+@flow(name="keep-house", persist_result=False)
+async def keep_house() -> int:
+    """Delete raw samples older than the retention; return how many."""
+    return await housekeeping.forget_old_samples()

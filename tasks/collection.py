@@ -1,0 +1,176 @@
+"""Collection: one node's station, which samples twice a second and carries signed orders to the node's actuator."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import structlog
+
+from ebpf.collector import EbpfInterfaceCounters
+from infra.node.actuator import ActuatorClient
+from infra.node.drift import drifts
+from infra.node.netns import entered
+from infra.node.place import NodePlace
+from infra.node.probing import EchoProber
+from infra.node.senses import LinuxSenses
+from models.errors import NodeUnavailable, SourceUnavailable
+from models.mesh import NodeId
+from models.ports import Actuator, Clock, HostSenses, InterfaceCounters, Prober, Store
+from models.telemetry import NodeBaseline, Sample
+from tasks.wiring import adapters
+
+log = structlog.get_logger()
+
+# Ten minutes at two samples a second: longer than any failover; older samples would tell the analysis nothing.
+BUFFERED_SAMPLES = 1200
+# NOTIFY may be lost, so the courier also looks this often.
+POLL = timedelta(seconds=1)
+
+
+@dataclass(slots=True)
+class Station:
+    """A node's adapters, opened, with what could not be stored yet."""
+
+    node: NodeId
+    mesh: str
+    epoch: int
+    clock: Clock
+    store: Store
+    counters: InterfaceCounters
+    prober: Prober
+    senses: HostSenses
+    actuator: Actuator | None
+    baseline: NodeBaseline | None = None
+    buffer: deque[Sample] = field(default_factory=lambda: deque(maxlen=BUFFERED_SAMPLES))
+    _sequence: int = 0
+
+    async def tick(self) -> None:
+        """Take a sample and store what is buffered; with no database it stays buffered.
+
+        Raises:
+            SourceUnavailable: the database does not answer.
+        """
+        self.sample()
+        if self.baseline is None:
+            await self._learn_baseline()
+        await self.flush()
+
+    async def _learn_baseline(self) -> None:
+        async with self.store.unit() as uow:
+            self.baseline = await uow.meshes.baseline(self.mesh, self.node)
+            if self.baseline is None:
+                self.baseline = await uow.meshes.record_baseline(self.mesh, self.senses.configuration())
+
+    def sample(self) -> Sample:
+        """Read everything once and put it into the buffer. No IO but reading kernel state."""
+        probes, reach = self.prober.read()
+        taken = Sample(
+            node=self.node,
+            epoch=self.epoch,
+            sequence=self._sequence,
+            at=self.clock.now(),
+            interfaces=self.counters.read(),
+            probes=probes,
+            reach=reach,
+            host=self.senses.host(),
+            drifts=drifts(self.baseline, self.senses.configuration()) if self.baseline else (),
+            missing=self.counters.missing() | (frozenset() if self.baseline else {"baseline"}),
+        )
+        self._sequence += 1
+        self.buffer.append(taken)
+        return taken
+
+    async def flush(self) -> int:
+        """Store the buffered samples as one batch; return how many.
+
+        Raises:
+            SourceUnavailable: the database does not answer; the samples stay in the buffer.
+        """
+        batch = list(self.buffer)
+        if not batch:
+            return 0
+        async with self.store.unit() as uow:
+            await uow.samples.add(self.mesh, batch)
+        for _ in batch:
+            self.buffer.popleft()
+        return len(batch)
+
+    async def carry(self) -> None:
+        """Hand waiting orders to the actuator and its answers back; also leases that ran out meanwhile."""
+        if self.actuator is None:
+            return
+        async with self.store.unit() as uow:
+            post = await uow.actions.post_for(self.mesh, self.node)
+        for operation, signed in post:
+            try:
+                report = await self.actuator.execute(signed)
+            except NodeUnavailable as error:
+                log.warning("actuator does not answer", node=self.node, operation=operation, error=str(error))
+                return
+            async with self.store.unit() as uow:
+                await uow.actions.report(self.mesh, self.node, report)
+
+    async def tell_leases(self) -> None:
+        """Report what the actuator did by itself (leases that ran out, changes undone at its restart)."""
+        if self.actuator is None:
+            return
+        try:
+            reports = await self.actuator.reports()
+        except NodeUnavailable:
+            # Said already by `carry`, and by the supervisor that restarts it.
+            return
+        async with self.store.unit() as uow:
+            for report in reports:
+                await uow.actions.report(self.mesh, self.node, report)
+
+    async def run_courier(self) -> None:
+        """Carry orders as soon as they are posted, for ever; a lost hint costs at most a poll."""
+        while True:
+            try:
+                await self.carry()
+                await self.tell_leases()
+                await self.store.wait("actions", at_most=POLL)
+            except SourceUnavailable:
+                # The tick says so once; the post waits in the database.
+                await asyncio.sleep(POLL.total_seconds())
+
+
+@asynccontextmanager
+async def opened(place_file: Path) -> AsyncIterator[Station]:
+    """Open a node's station in its namespace: programs attached, sockets bound; all given back at the end.
+
+    Raises:
+        ConfigurationInvalid: no such place or namespace.
+        KernelRefused: a program could not be attached.
+    """
+    world = adapters()
+    place = NodePlace.load(place_file)
+    interfaces = [one.interface for one in place.links]
+    with entered(place.netns):
+        counters = EbpfInterfaceCounters(interfaces)
+        senses = LinuxSenses(place)
+    station = Station(
+        node=NodeId(place.node),
+        mesh=place.mesh,
+        # Counters and sequence start anew with this process; its start names them.
+        epoch=int(world.clock.now().timestamp() * 1000),
+        clock=world.clock,
+        store=world.store,
+        counters=counters,
+        prober=EchoProber(place),
+        senses=senses,
+        actuator=ActuatorClient(place.actuator_socket) if place.daemon else None,
+    )
+    try:
+        await station.prober.start()
+        yield station
+    finally:
+        await station.prober.close()
+        counters.close()
+        senses.close()

@@ -1,0 +1,94 @@
+"""Monitor: read the mesh, and keep the list of incidents true to what is seen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from models.correlation import belongs, correlate
+from models.incident import Incident, IncidentId, IncidentState, Symptom
+from models.mesh import Mesh
+from models.ports import UnitOfWork
+from models.remedy import Limits
+from models.rules import RulesDiagnostician
+from tasks.diary import stage
+from tasks.known import costs_after
+from tasks.wiring import adapters
+
+# An escalated incident is called over by itself once its symptoms stayed away this long.
+QUIET_BEFORE_CLOSING = timedelta(seconds=30)
+
+# Evidence grows with every sample; a diagnosis that is still unsure after this long is reported as it is.
+UNRIPE_FOR_AT_MOST = timedelta(seconds=4)
+
+
+def incident_id(opened_at: datetime, symptom: Symptom) -> IncidentId:
+    """Name an incident by its first moment and place: sortable, readable, the same however often it is computed."""
+    return IncidentId(f"{opened_at:%Y%m%dT%H%M%S.%f}-{symptom.element.name}")
+
+
+async def look(mesh: str) -> list[Incident]:
+    """Look once: attach symptoms to open incidents, open new ones, close those that ended by themselves.
+
+    Returns:
+        Every incident to turn the cycle for, oldest first: seen now, not waiting for a person, and ripe, which is
+        when one cause is sure enough to act on or when waiting for a clearer picture took long enough.
+    """
+    world = adapters()
+    now = world.clock.now()
+    observer = await world.observer(mesh)
+    detector = await observer.refresh(now)
+    symptoms = detector.symptoms(now)
+    async with world.store.unit() as uow:
+        incidents = await uow.incidents.open(mesh)
+        if not symptoms and not incidents:
+            return []
+        standing = await uow.actions.standing(mesh)
+        # Costed out: known to be ill, not news. Their paths moved; those of incidents at work are judged as they were.
+        known_ill = {record.action.element for record in standing}
+        costs = costs_after(standing, observer.mesh, world.limits)
+        news = tuple(one for one in symptoms if one.element not in known_ill)
+        kept: list[Incident] = []
+        for incident in incidents:
+            mine = tuple(one for one in news if belongs(incident, one, observer.mesh, costs=costs))
+            news = tuple(one for one in news if one not in mine)
+            kept.append(await _seen_again(uow, incident, mine, now))
+        for group in correlate(news, observer.mesh, costs=costs):
+            opened_at = min(one.since for one in group)
+            incident = Incident(incident_id(opened_at, group[0]), mesh, IncidentState.OPEN, opened_at, group)
+            await uow.incidents.save(incident)
+            kept.append(incident)
+    return [one for one in kept if _is_ripe(one, observer.mesh, world.limits, now)]
+
+
+def _is_ripe(incident: Incident, mesh: Mesh, limits: Limits, now: datetime) -> bool:
+    if incident.state not in {IncidentState.OPEN, IncidentState.HEALING} or not incident.symptoms:
+        return False
+    best = RulesDiagnostician().diagnose(incident, mesh, at=now).best
+    return best.confidence >= limits.confidence_to_act or now - incident.opened_at >= UNRIPE_FOR_AT_MOST
+
+
+async def _seen_again(uow: UnitOfWork, incident: Incident, symptoms: tuple[Symptom, ...], now: datetime) -> Incident:
+    if symptoms:
+        seen = replace(incident, symptoms=symptoms)
+    elif incident.state is not IncidentState.HEALING and now - _last_seen(incident) > QUIET_BEFORE_CLOSING:
+        seen = replace(incident, state=IncidentState.CLOSED, closed_at=now)
+    else:
+        return incident
+    await uow.incidents.save(seen)
+    return seen
+
+
+def _last_seen(incident: Incident) -> datetime:
+    return max((one.at for one in incident.symptoms), default=incident.opened_at)
+
+
+@stage("monitor")
+async def collect(mesh: str, incident: IncidentId | None) -> Incident | None:
+    """Return the incident to work on: the one asked for if it is not over, else the oldest that nobody works on."""
+    waiting = await look(mesh)
+    if incident is not None:
+        async with adapters().store.unit() as uow:
+            asked_for = await uow.incidents.get(incident)
+        return asked_for if asked_for and asked_for.state is not IncidentState.CLOSED else None
+    return next((one for one in waiting if one.state is IncidentState.OPEN), None)

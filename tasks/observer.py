@@ -1,0 +1,41 @@
+"""The mesh as one process sees it: a detector kept up to date from the stored samples."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+
+from models.detection import Detector
+from models.mesh import Mesh
+from models.ports import Store
+
+# A detector judges a link against its own past; a minute of it is 120 samples, four times what median and MAD need.
+HISTORY = timedelta(seconds=60)
+
+
+class Observer:
+    """Feeds every stored sample to one detector, once and in order of storage."""
+
+    def __init__(self, store: Store, mesh: Mesh) -> None:
+        self.mesh = mesh
+        self.detector = Detector(mesh)
+        self._store = store
+        self._cursor: int | None = None
+        self._turn = asyncio.Lock()
+
+    async def refresh(self, now: datetime) -> Detector:
+        """Read what was stored since the last look (at first: the last minute) and return the detector.
+
+        Raises:
+            SourceUnavailable: the database does not answer; nothing is lost, the next look reads on from here.
+        """
+        async with self._turn:
+            async with self._store.unit() as uow:
+                if self._cursor is None:
+                    cursor = await uow.samples.newest_cursor(self.mesh.name)
+                    fresh = await uow.samples.between(self.mesh.name, now - HISTORY, now)
+                else:
+                    fresh, cursor = await uow.samples.stored_after(self.mesh.name, self._cursor)
+            self._cursor = cursor
+            self.detector.observe(fresh)
+        return self.detector
