@@ -66,8 +66,8 @@ PER_SECOND = {
 SOURCE_PORTS = 8
 _KINDS = {PacketKind.NEIGHBOUR: ProbeKind.NEIGHBOUR, PacketKind.TRANSIT: ProbeKind.TRANSIT}
 _SIZES = (SizeClass.SMALL, SizeClass.LARGE)
-# Probes are at least 250 ms apart in their slot, so a twentieth of a second does not bunch them.
-_TICK_S = 0.05
+# Probes of a slot are at least 250 ms apart, so a tenth of a second of jitter does not bunch them.
+_TICK_S = 0.1
 # Ten times the round trip of a healthy mesh; a slower answer is as good as none to whoever waits for it.
 TIMEOUT_S = 0.8
 # At full CPU pressure an answer may sit behind four other time slices of that length.
