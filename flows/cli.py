@@ -7,6 +7,7 @@ import sys
 import typer
 
 from flows.commands import access, machine, operator
+from flows.commands.lab import lab
 from models.errors import BrokenError, MeshError
 
 FAILED = 1  # our rules said no, or something does not answer: asking again may help
@@ -22,6 +23,7 @@ _MACHINE = (machine.up, machine.down, machine.status, machine.doctor)
 _OPERATOR = (operator.heal, operator.incidents, operator.approve, operator.deny, operator.pause, operator.resume)
 for command in (*_MACHINE, *_OPERATOR):
     app.command()(command)
+app.add_typer(lab, name="lab")
 app.add_typer(access.token, name="token")
 
 

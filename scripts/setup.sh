@@ -14,6 +14,15 @@ fail() {
     exit 1
 }
 mkdir -p .setup
+# Installers talk much; their words are worth reading only when they fail.
+quietly() {
+    local output status=0
+    output=$(mktemp)
+    "$@" >"$output" 2>&1 || status=$?
+    [ "$status" = 0 ] || cat "$output" >&2
+    rm -f "$output"
+    [ "$status" = 0 ] || fail "\`$*\` failed; its words stand above"
+}
 
 # --- system packages -------------------------------------------------------------------------------------------------
 # A package is wanted only where the program it brings is absent: another distribution's program is as good.
@@ -59,12 +68,8 @@ if [ ${#wanted[@]} -gt 0 ]; then
         [ -z "$made_cluster_policy" ] || rm -f /etc/postgresql-common/createcluster.conf
     }
     trap undo EXIT
-    output=$(mktemp)
-    if ! { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${wanted[@]}"; } >"$output" 2>&1; then
-        cat "$output" >&2
-        fail "apt-get could not install ${wanted[*]}; its words stand above"
-    fi
-    rm -f "$output"
+    quietly apt-get update -qq
+    quietly apt-get install -y -qq --no-install-recommends "${wanted[@]}"
     undo
     trap - EXIT
     # Enabled is not started: without this the next boot would start them.
@@ -86,13 +91,13 @@ if [ ! -e "$stamp" ] || [ ! -x .venv/bin/python ]; then
     unset PYTHONDONTWRITEBYTECODE
     say "installing Python packages from requirements.lock"
     if command -v uv >/dev/null; then
-        VIRTUAL_ENV=$PWD/.venv uv pip install -q --compile-bytecode -r requirements.lock
-        VIRTUAL_ENV=$PWD/.venv uv pip install -q --compile-bytecode --no-deps -e .
+        VIRTUAL_ENV=$PWD/.venv quietly uv pip install -q --compile-bytecode -r requirements.lock
+        VIRTUAL_ENV=$PWD/.venv quietly uv pip install -q --compile-bytecode --no-deps -e .
     else
-        .venv/bin/python -m pip install -q --disable-pip-version-check -r requirements.lock
-        .venv/bin/python -m pip install -q --disable-pip-version-check --no-deps -e .
+        quietly .venv/bin/python -m pip install -q --disable-pip-version-check -r requirements.lock
+        quietly .venv/bin/python -m pip install -q --disable-pip-version-check --no-deps -e .
     fi
-    .venv/bin/python -m compileall -q flows tasks ebpf infra models
+    quietly .venv/bin/python -m compileall -q flows tasks ebpf infra models
     rm -f .setup/python-*
     touch "$stamp"
 fi
@@ -102,7 +107,7 @@ if [ -f ebpf/programs/Makefile ]; then
     stamp=.setup/ebpf-$(cat ebpf/programs/*.c ebpf/programs/*.h ebpf/programs/Makefile | sha256sum | cut -c1-16)
     if [ ! -e "$stamp" ] || ! ls ebpf/programs/*.o >/dev/null 2>&1; then
         say "building eBPF objects"
-        make -s -C ebpf/programs
+        quietly make -s -C ebpf/programs
         rm -f .setup/ebpf-*
         touch "$stamp"
     fi

@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from flows.commands.desk import out, write_json
+from flows.commands.lab import shape_named
 
 if TYPE_CHECKING:
     from flows.up import LabRequest
@@ -35,14 +36,8 @@ def up(
 
 def _lab(topology: str, nodes: int) -> LabRequest:
     from flows.up import LabRequest  # noqa: PLC0415 - `--help` needs none of it
-    from infra.lab.topology import Shape  # noqa: PLC0415 - as above
-    from models.errors import ConfigurationInvalid  # noqa: PLC0415 - as above
 
-    try:
-        return LabRequest(Shape(topology), nodes)
-    except ValueError as error:
-        known = ", ".join(shape.value for shape in Shape)
-        raise ConfigurationInvalid(f"there is no topology {topology}", f"choose one of {known}") from error
+    return LabRequest(shape_named(topology), nodes)
 
 
 async def keep_up(lab: LabRequest | None, *, heal: bool) -> None:

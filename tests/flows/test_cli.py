@@ -180,5 +180,18 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_help_names_every_command() -> None:
     text = CliRunner().invoke(cli.app, ["--help"]).stdout
-    for name in ("up", "down", "status", "doctor", "heal", "incidents", "approve", "deny", "pause", "resume", "token"):
+    for name in (
+        "up",
+        "down",
+        "status",
+        "doctor",
+        "heal",
+        "incidents",
+        "approve",
+        "deny",
+        "pause",
+        "resume",
+        "token",
+        "lab",
+    ):
         assert name in text
