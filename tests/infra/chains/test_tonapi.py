@@ -1,0 +1,10 @@
+import pytest
+
+from models.payment import Provider
+from tests.contracts.chains import ChainProviderContract
+
+
+class TestTonApi(ChainProviderContract):
+    @pytest.fixture
+    def side(self, chains):
+        return chains.side(Provider.TONAPI)
