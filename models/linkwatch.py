@@ -338,7 +338,8 @@ def _judged(
         needed += _WEAK_PATIENCE
     if alarm.since is not None or alarm.agreed >= needed:
         alarm.since = alarm.since or alarm.until - float(windows[best])
-        alarm.share = float(share[best])
+        # The greatest share seen: longer windows dilute it once the fault is over, and would hide that it is.
+        alarm.share = max(alarm.share, float(share[best])) if alarm.agreed > needed else float(share[best])
     return best
 
 

@@ -128,7 +128,13 @@ def _weigh(trial: Trial, losses: Losses) -> tuple[Verdict, str]:
     affected, control = _of_pairs(losses, trial.pairs), _of_controls(losses, trial.pairs, trial.gone)
     if trial.link is None and not trial.pairs:
         affected = control
-    for name, now, before in (("control", control, trial.before[1]), ("affected", affected, trial.before[0])):
+    # Pairs that were ill before say nothing of harm: a young fault grows in the window whatever one does.
+    was_clean = trial.before[0].share < CLEAN_SHARE
+    compared = [
+        ("control", control, trial.before[1]),
+        *([("affected", affected, trial.before[0])] if was_clean else []),
+    ]
+    for name, now, before in compared:
         worse = now.share > before.share + WORSE_SHARE and now.lost >= WORSE_PACKETS
         if worse and before.sent > 0:
             return Verdict.WORSE, f"{name} pairs lose {now.share:.0%}, {before.share:.0%} before acting"
