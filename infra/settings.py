@@ -30,6 +30,9 @@ class Settings(BaseSettings):
     )
     api_host: str = Field(default="127.0.0.1", description="Address the gateway listens on.")
     api_port: int = Field(default=8080, ge=1, le=65535, description="Port the gateway listens on.")
+    node_metrics_port: int = Field(
+        default=9464, ge=1, le=65535, description="Port of a node's /metrics, on its management address."
+    )
     prefect_port: int = Field(default=4200, ge=1, le=65535, description="Port of the Prefect server and its UI.")
     sample_seconds: float = Field(
         default=0.5, ge=0.1, le=60, description="Collector period; two a second keeps detection under two seconds."

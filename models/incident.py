@@ -146,7 +146,7 @@ class Incident:
         id: Time-sortable and unique.
         mesh: Name of the mesh.
         state: Where it stands.
-        opened_at: Aware UTC; the first symptom's `since`.
+        opened_at: Aware UTC; when it was first seen. A symptom's `since` says when it may have begun.
         symptoms: At the latest look.
         closed_at: Set exactly when the state is CLOSED.
     """

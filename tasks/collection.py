@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+import psutil
 import structlog
+from prometheus_client import CollectorRegistry, start_http_server
 
-from ebpf.collector import EbpfInterfaceCounters
+from ebpf.collector import EbpfInterfaceCounters, PsutilInterfaceCounters
+from ebpf.exposition import CountersExposition
 from infra.node.actuator import ActuatorClient
 from infra.node.drift import drifts
 from infra.node.netns import entered
 from infra.node.place import NodePlace
 from infra.node.probing import EchoProber
 from infra.node.senses import LinuxSenses
-from models.errors import NodeUnavailable, SourceUnavailable
+from models.errors import ConfigurationInvalid, KernelRefused, NodeUnavailable, SourceUnavailable, ToolMissing
 from models.mesh import NodeId
 from models.ports import Actuator, Clock, HostSenses, InterfaceCounters, Prober, Store
 from models.telemetry import NodeBaseline, Sample
@@ -31,6 +34,8 @@ log = structlog.get_logger()
 BUFFERED_SAMPLES = 1200
 # NOTIFY may be lost, so the courier also looks this often.
 POLL = timedelta(seconds=1)
+
+Counters = EbpfInterfaceCounters | PsutilInterfaceCounters
 
 
 @dataclass(slots=True)
@@ -141,6 +146,45 @@ class Station:
                 await asyncio.sleep(POLL.total_seconds())
 
 
+def open_counters(place: NodePlace) -> Counters:
+    """Attach the programs to a node's mesh interfaces; on a machine that only watches itself, count as it allows.
+
+    Raises:
+        KernelRefused: the programs cannot be attached to a node of a mesh, whose losses nothing else can count.
+    """
+    interfaces = [one.interface for one in place.links] or own_interfaces()
+    try:
+        return EbpfInterfaceCounters(interfaces)
+    except (KernelRefused, ToolMissing, ConfigurationInvalid) as error:
+        if place.links:
+            raise
+        log.warning("counting without eBPF: no traffic classes, no loss", node=place.node, reason=str(error))
+        return PsutilInterfaceCounters(interfaces)
+
+
+def own_interfaces() -> list[str]:
+    """Return this machine's interfaces, without the loopback."""
+    return sorted(name for name, stats in psutil.net_if_stats().items() if "loopback" not in stats.flags)
+
+
+def serve_metrics(place: NodePlace, counters: Counters, *, port: int) -> Callable[[], None]:
+    """Serve the node's /metrics, on the management network where there is one, else on this machine only.
+
+    Returns:
+        What stops it.
+    """
+    registry = CollectorRegistry()
+    registry.register(CountersExposition(counters, programs=counters.programs))
+    server, thread = start_http_server(port, addr=place.management or "127.0.0.1", registry=registry)
+
+    def stop() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    return stop
+
+
 @asynccontextmanager
 async def opened(place_file: Path) -> AsyncIterator[Station]:
     """Open a node's station in its namespace: programs attached, sockets bound; all given back at the end.
@@ -151,10 +195,10 @@ async def opened(place_file: Path) -> AsyncIterator[Station]:
     """
     world = adapters()
     place = NodePlace.load(place_file)
-    interfaces = [one.interface for one in place.links]
     with entered(place.netns):
-        counters = EbpfInterfaceCounters(interfaces)
+        counters = open_counters(place)
         senses = LinuxSenses(place)
+        stop_metrics = serve_metrics(place, counters, port=world.settings.node_metrics_port)
     station = Station(
         node=NodeId(place.node),
         mesh=place.mesh,
@@ -172,5 +216,6 @@ async def opened(place_file: Path) -> AsyncIterator[Station]:
         yield station
     finally:
         await station.prober.close()
+        await asyncio.to_thread(stop_metrics)
         counters.close()
         senses.close()

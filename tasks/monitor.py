@@ -54,8 +54,7 @@ async def look(mesh: str) -> list[Incident]:
             news = tuple(one for one in news if one not in mine)
             kept.append(await _seen_again(uow, incident, mine, now))
         for group in correlate(news, observer.mesh, costs=costs):
-            opened_at = min(one.since for one in group)
-            incident = Incident(incident_id(opened_at, group[0]), mesh, IncidentState.OPEN, opened_at, group)
+            incident = Incident(incident_id(now, group[0]), mesh, IncidentState.OPEN, now, group)
             await uow.incidents.save(incident)
             kept.append(incident)
     return [one for one in kept if _is_ripe(one, observer.mesh, world.limits, now)]

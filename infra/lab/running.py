@@ -53,18 +53,30 @@ async def run_trial(
         ConfigurationInvalid: the lab's name is in use, or a place does not exist.
         SourceUnavailable: routing did not settle, or the prober did not start.
     """
-    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
-    mesh = spec.mesh(lab)
-    running = _Running(spec=spec, folder=folder, clock=clock, on_event=on_event)
-    made = await build.up(mesh, state=state, timers=spec.timers)
+    made = await build.up(spec.mesh(lab), state=state, timers=spec.timers)
     try:
-        running.tell(f"lab {lab}: {len(mesh.nodes)} nodes, {len(mesh.links)} links are up")
-        seconds = await made.settled(timeout_s=spec.settle_s)
-        running.tell(f"routing settled after {seconds:.1f} s")
-        result = await running.watch(made, controller)
+        return await measure(spec, controller, lab=made, folder=folder, clock=clock, on_event=on_event)
     finally:
         await made.down()
-    (folder / "result.json").write_text(result.model_dump_json(indent=1))
+
+
+async def measure(
+    spec: TrialSpec,
+    controller: Controller | None,
+    *,
+    lab: Lab,
+    folder: Path,
+    clock: Clock,
+    on_event: OnEvent | None = None,
+) -> TrialResult:
+    """Run a trial on a lab that stands already, and leave it standing. Arguments, files and errors as `run_trial`."""
+    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+    running = _Running(spec=spec, folder=folder, clock=clock, on_event=on_event)
+    running.tell(f"lab {lab.name}: {len(lab.mesh.nodes)} nodes, {len(lab.mesh.links)} links are up")
+    seconds = await lab.settled(timeout_s=spec.settle_s)
+    running.tell(f"routing settled after {seconds:.1f} s")
+    result = await running.watch(lab, controller)
+    await asyncio.to_thread((folder / "result.json").write_text, result.model_dump_json(indent=1))
     return result
 
 
