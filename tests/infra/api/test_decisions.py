@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from models.incident import IncidentState
 from models.remedy import DecisionKind
-from tests.infra.api.world import NOW, remedy, tell_a_story
+from tests.infra.api.world import NOW, incident, remedy, tell_a_story
 
 
 def wish(plan, decision="approve"):
@@ -65,6 +66,14 @@ async def test_an_answer_after_ten_minutes_is_409(operator, store, clock):
 async def test_an_unknown_plan_is_404(operator):
     answer = await operator.post("/api/v1/decisions", json={"plan_hash": "0" * 64, "decision": "approve"})
     assert answer.status_code == 404
+
+
+async def test_another_meshs_plan_is_404(operator, store):
+    plan = remedy("i-9")
+    async with store.unit() as unit:
+        await unit.incidents.save(replace(incident("i-9"), mesh="elsewhere"))
+        await unit.incidents.record_remedy(plan)
+    assert (await operator.post("/api/v1/decisions", json=wish(plan))).status_code == 404
 
 
 @pytest.mark.parametrize(

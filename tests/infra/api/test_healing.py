@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from models.ports import HealRequest
 from models.remedy import GuardState
 from tests.infra.api.world import NOW
 
@@ -67,6 +68,12 @@ async def test_a_body_that_cannot_be_used_is_422_and_names_the_field(operator, b
 
 async def test_an_unknown_request_is_404(reader):
     assert (await reader.get("/api/v1/heal/nobody-asked")).status_code == 404
+
+
+async def test_another_meshs_request_is_404(reader, store):
+    async with store.unit() as unit:
+        await unit.requests.post(HealRequest("r-9", "elsewhere", dry_run=True, asked_by="cli:root", asked_at=NOW))
+    assert (await reader.get("/api/v1/heal/r-9")).status_code == 404
 
 
 async def test_pausing_keeps_the_rest_of_what_the_guards_remember(operator, store):
