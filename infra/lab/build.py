@@ -33,7 +33,7 @@ from models.errors import ConfigurationInvalid, SourceUnavailable
 from models.mesh import LinkId, Mesh, NodeId
 
 log = structlog.get_logger()
-LOOK_SECONDS = 0.25  # how often the kernels are asked while routing converges
+LOOK_SECONDS = 0.5  # how often the kernels are asked while routing converges; a look costs some 6 ms of CPU a node
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,7 +120,9 @@ def test_babeld_is_given_costs_and_timers_and_announces_only_the_loopback(tmp_pa
 
 def test_bird_is_given_bfd_only_when_asked(tmp_path):
     place = a_place(tmp_path, RoutingDaemon.BIRD)
-    assert "bfd" not in configuration(place, Timers())
+    plain = configuration(place, Timers())
+    assert "protocol bfd" not in plain
+    assert "bfd yes" not in plain
     assert "interval 100 ms; multiplier 3" in configuration(place, Timers(bfd=True))
     assert "hello 1; dead 4; bfd yes" in configuration(place, Timers(bfd=True))
 
