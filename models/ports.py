@@ -245,7 +245,10 @@ class ActionRepository(Protocol):
         """Count every operation ever requested, by the state it is in now; states never seen are left out."""
 
     async def standing(self, mesh: str) -> list[OperationRecord]:
-        """Return committed SET_COST operations that no later committed operation on the same interface replaced."""
+        """Return committed SET_COST operations that no later committed operation on the same interface replaced.
+
+        One that put the cost back (UNCOST_LINK) replaces, and does not stand itself.
+        """
 
 
 class KnowledgeRepository(Protocol):

@@ -73,7 +73,7 @@ class HintContract:
     """NOTIFY, as far as anyone may rely on it."""
 
     async def test_a_commit_wakes_a_waiter(self, store: Store):
-        await store.wait("samples", at_most=SOON)  # the first one may wake for having begun to listen
+        await store.wait("samples", at_most=timedelta(seconds=0.5))  # the first may wake for having begun to listen
         waiting = asyncio.create_task(store.wait("samples", at_most=SOON))
         await asyncio.sleep(0)
         async with store.unit() as unit:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
@@ -74,6 +77,22 @@ def test_a_socket_path_is_short_however_long_the_state_folder_is(tmp_path: Path)
     assert sockets != Cluster(deep / "other").sockets
 
 
+@pytest.fixture(scope="module")
+def spare(programs: Path) -> Iterator[Cluster]:
+    """A stopped cluster of this module's own, in a folder too deep for a socket, made after a half-made one."""
+    folder = Path(tempfile.mkdtemp(prefix="x0-db-"))
+    folder.chmod(0o755)
+    cluster = Cluster(folder / ("deep" * 25) / "postgres")
+    half_made = cluster.folder / "data.new"
+    half_made.mkdir(parents=True)
+    (half_made / "PG_VERSION").write_text("15\n")
+    cluster.create()
+    yield cluster
+    cluster.stop_orphan()
+    shutil.rmtree(folder)
+    shutil.rmtree(cluster.sockets)
+
+
 @pytest.mark.postgres
 class TestCluster:
     async def test_both_databases_exist_and_prefect_has_its_extension(self, cluster: Cluster):
@@ -85,74 +104,52 @@ class TestCluster:
         assert await ask(cluster.app_url, "SHOW fsync") == "on"
         assert await ask(cluster.app_url, "SHOW max_connections") == "200"
 
-    async def test_creating_starting_and_stopping_twice_equals_once(self, open_folder: Path):
-        cluster = Cluster(open_folder / "postgres")
-        assert not cluster.running()
-        cluster.create()
-        cluster.create()
-        assert not cluster.running()
-        cluster.start()
-        cluster.start()
+    async def test_creating_starting_and_stopping_twice_equals_once(self, spare: Cluster):
+        spare.create()
+        assert not spare.running()
+        spare.start()
+        spare.start()
         try:
-            assert cluster.running()
-            assert await ask(cluster.app_url, "SELECT 1") == 1
+            assert spare.running()
+            assert await ask(spare.app_url, "SELECT 1") == 1
         finally:
-            cluster.stop()
-            cluster.stop()
-        assert not cluster.running()
-        assert not cluster.ready()
-        assert not cluster.stop_orphan()
+            spare.stop()
+            spare.stop()
+        assert not spare.running()
+        assert not spare.ready()
+        assert not spare.stop_orphan()
 
-    async def test_a_folder_too_deep_for_a_socket_works_all_the_same(self, open_folder: Path):
-        cluster = Cluster(open_folder / ("deep" * 25) / "postgres")
-        cluster.create()
-        cluster.start()
+    def test_a_creation_that_was_cut_short_was_begun_again(self, spare: Cluster):
+        assert (spare.data / "global").exists()
+        assert not (spare.folder / "data.new").exists()
+
+    async def test_the_foreground_process_is_the_server_and_comes_back_after_a_kill(self, spare: Cluster):
+        first = in_foreground(spare)
         try:
-            assert await ask(cluster.app_url, "SELECT 1") == 1
-        finally:
-            cluster.stop()
-            cluster.sockets.rmdir()
-
-    def test_a_creation_that_was_cut_short_is_begun_again(self, open_folder: Path):
-        cluster = Cluster(open_folder / "postgres")
-        half_made = cluster.folder / "data.new"
-        half_made.mkdir(parents=True)
-        (half_made / "PG_VERSION").write_text("15\n")
-        cluster.create()
-        assert (cluster.data / "global").exists()
-        assert not half_made.exists()
-
-    async def test_the_foreground_process_is_the_server_and_comes_back_after_a_kill(self, open_folder: Path):
-        cluster = Cluster(open_folder / "postgres")
-        cluster.create()
-        first = in_foreground(cluster)
-        try:
-            wait_until_ready(cluster, first)
-            assert postmaster(cluster) == first.pid
-            await ask(cluster.app_url, "CREATE TABLE kept AS SELECT 42 AS answer")
+            wait_until_ready(spare, first)
+            assert postmaster(spare) == first.pid
+            await ask(spare.app_url, "CREATE TABLE kept AS SELECT 42 AS answer")
         finally:
             first.kill()
             first.wait()
-        second = in_foreground(cluster)
+        second = in_foreground(spare)
         try:
-            wait_until_ready(cluster, second)
-            assert await ask(cluster.app_url, "SELECT answer FROM kept") == 42
+            wait_until_ready(spare, second)
+            assert await ask(spare.app_url, "SELECT answer FROM kept") == 42
         finally:
             second.send_signal(signal.SIGINT)
             second.wait()
-        assert not cluster.running()
+        assert not spare.running()
 
-    def test_an_orphan_is_stopped(self, open_folder: Path):
-        cluster = Cluster(open_folder / "postgres")
-        cluster.create()
-        orphan = in_foreground(cluster)
+    def test_an_orphan_is_stopped(self, spare: Cluster):
+        orphan = in_foreground(spare)
         try:
-            wait_until_ready(cluster, orphan)
-            assert Cluster(cluster.folder).stop_orphan()
+            wait_until_ready(spare, orphan)
+            assert Cluster(spare.folder).stop_orphan()
         finally:
             orphan.kill()
             orphan.wait()
-        assert not cluster.running()
+        assert not spare.running()
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs Postgres as another user")
     def test_a_folder_closed_to_the_servers_user_is_named_with_the_mend(self, open_folder: Path):

@@ -35,7 +35,7 @@ def symptoms(draw: st.DrawFn) -> Symptom:
 
 @given(st.lists(symptoms(), max_size=3).map(tuple))
 def test_decode_inverts_encode_for_any_symptoms(some: tuple[Symptom, ...]):
-    assert with_numbers(decode(tuple[Symptom, ...], encode(some))) == some
+    assert with_numbers(decode(tuple[Symptom, ...], encode(tuple[Symptom, ...], some))) == some
 
 
 @pytest.mark.parametrize(
@@ -52,13 +52,18 @@ def test_decode_inverts_encode_for_any_symptoms(some: tuple[Symptom, ...]):
     ids=lambda value: type(value).__name__,
 )
 def test_every_document_comes_back_as_it_went(value: Mesh | NodeBaseline | Sample | Diagnosis | Remedy | GuardState):
-    assert decode(type(value), encode(value)) == value
+    assert decode(type(value), encode(type(value), value)) == value
 
 
 def test_a_symptom_without_infinite_facts_is_left_alone():
     incident: Incident = examples.incident()
     plain = (replace(incident.symptoms[0], facts={"loss": 0.5}),)
     assert with_numbers(plain)[0] is plain[0]
+
+
+def test_a_whole_number_among_the_facts_is_no_reason_to_fail():
+    counted = (replace(examples.incident().symptoms[0], facts={"lost_packets": 3}),)
+    assert decode(tuple[Symptom, ...], encode(tuple[Symptom, ...], counted)) == counted
 
 
 @pytest.mark.parametrize("closing", Closing)
