@@ -12,8 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flows.deployments import apply, table
+from flows.installation import SERVER_SECONDS, answers
 from flows.watchdog import POSTS_FILE
 from infra.settings import Settings
+from models.errors import SourceUnavailable
+
+LOOK_SECONDS = 0.2
 
 
 def posts(made: dict[str, str], *, mesh: str, nodes: Sequence[str]) -> dict[str, str]:
@@ -29,6 +33,22 @@ def save(state: Path, found: dict[str, str]) -> None:
     written.replace(state / POSTS_FILE)
 
 
+async def deploy(settings: Settings, places: dict[str, Path], *, heal: bool) -> dict[str, str]:
+    """Wait for Prefect, then apply the table; our imports cost seconds, and the server needs longer to start.
+
+    Raises:
+        SourceUnavailable: Prefect does not answer in time.
+    """
+    is_well = answers(f"http://127.0.0.1:{settings.prefect_port}/api/health")
+    try:
+        async with asyncio.timeout(SERVER_SECONDS):
+            while not await is_well():  # noqa: ASYNC110 - a server that tells nobody when it is well
+                await asyncio.sleep(LOOK_SECONDS)
+    except TimeoutError as error:
+        raise SourceUnavailable("Prefect", f"not ready after {SERVER_SECONDS:.0f} s") from error
+    return await apply(table(settings.mesh, places, heal=heal))
+
+
 def main() -> None:
     """Apply the table for the nodes given."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -37,7 +57,7 @@ def main() -> None:
     asked = parser.parse_args()
     settings = Settings()
     places = {name: Path(path) for name, _, path in (one.partition("=") for one in asked.node)}
-    made = asyncio.run(apply(table(settings.mesh, places, heal=asked.heal)))
+    made = asyncio.run(deploy(settings, places, heal=asked.heal))
     save(settings.state, posts(made, mesh=settings.mesh, nodes=list(places)))
 
 

@@ -106,7 +106,7 @@ def database(installation: Installation) -> list[ProcessSpec]:
         return []
 
     async def answers() -> bool:
-        return await _database_answers(installation.app_url)
+        return await _databaseanswers(installation.app_url)
 
     return [
         ProcessSpec(
@@ -131,7 +131,7 @@ def control(installation: Installation) -> list[ProcessSpec]:
             "prefect",
             (python, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(settings.prefect_port)),
             env=server_environment(installation),
-            ready=_answers(f"{installation.prefect_api}/health"),
+            ready=answers(f"{installation.prefect_api}/health"),
             ready_seconds=SERVER_SECONDS,
             stop_seconds=10.0,
             after=needs,
@@ -141,7 +141,7 @@ def control(installation: Installation) -> list[ProcessSpec]:
             (python, "-m", "infra.api"),
             env=ours,
             cwd=CODE,
-            ready=_answers(f"{installation.gateway}/health"),
+            ready=answers(f"{installation.gateway}/health"),
             after=needs,
         ),
         ProcessSpec(
@@ -150,7 +150,8 @@ def control(installation: Installation) -> list[ProcessSpec]:
             env=ours,
             cwd=CODE,
             restart=False,
-            after=("prefect",),
+            # It imports every flow while the server starts, and waits for the server itself.
+            after=needs,
         ),
         worker(installation, "worker-control", queues=(CONTROL_QUEUE,)),
     ]
@@ -226,7 +227,9 @@ def hands(installation: Installation) -> list[ProcessSpec]:
     ]
 
 
-def _answers(url: str) -> Callable[[], Awaitable[bool]]:
+def answers(url: str) -> Callable[[], Awaitable[bool]]:
+    """Return a check that asks a server whether it is well."""
+
     async def check() -> bool:
         try:
             async with httpx.AsyncClient(timeout=CHECK_SECONDS, trust_env=False) as client:
@@ -250,7 +253,7 @@ def _listens(socket: Path) -> Callable[[], Awaitable[bool]]:
     return check
 
 
-async def _database_answers(url: str) -> bool:
+async def _databaseanswers(url: str) -> bool:
     try:
         connection = await asyncpg.connect(url.replace("+asyncpg", ""), timeout=CHECK_SECONDS)
     except (OSError, TimeoutError, asyncpg.PostgresError):

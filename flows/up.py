@@ -22,7 +22,7 @@ from ebpf import mounts
 from flows.declaration import declare
 from flows.installation import Installation, control, database, hands
 from flows.orchestrator import PrefectOrchestrator
-from flows.watchdog import POSTS_FILE, Watchdog, end_run, read_posts
+from flows.watchdog import POSTS_FILE, Watchdog, end_run, read_posts, run_processes
 from infra.clock import SystemClock
 from infra.db.cluster import Cluster, cluster_folder
 from infra.db.migrate import migrate
@@ -77,11 +77,11 @@ class Running:
             MeshError: a process cannot be kept, or the watchdog failed.
         """
         watching = asyncio.create_task(self.supervisor.watch(stop), name="supervision")
-        await asyncio.wait({watching, self.watchdog}, return_when=asyncio.FIRST_COMPLETED)
-        if not watching.done():
+        try:
+            await asyncio.wait({watching, self.watchdog}, return_when=asyncio.FIRST_COMPLETED)
+            await (watching if watching.done() else self.watchdog)
+        finally:
             watching.cancel()
-            await self.watchdog
-        await watching
 
 
 def settings_for_lab(settings: Settings) -> Settings:
@@ -258,6 +258,7 @@ async def _watchdog(
         store,
         orchestrator=orchestrator,
         clock=SystemClock(),
+        is_started=lambda run: bool(run_processes(supervisor.mark, run)),
         end_run=partial(end_run, supervisor.mark),
     )
     task = asyncio.create_task(watchdog.watch(), name="watchdog")

@@ -10,7 +10,7 @@ import asyncio
 import json
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -29,16 +29,22 @@ LOOK_EVERY_SECONDS = 1.0
 # A worker-started run was measured to need 5 to 14 s until it runs, twice that on a busy machine.
 FIRST_PATIENCE = timedelta(seconds=30)
 LONGEST_PATIENCE = timedelta(minutes=4)
+# Who has not looked for this long missed beats himself: a database that was away, a machine that slept.
+SIGHT_MAX_GAP = timedelta(seconds=3)
+# A run that lost its post with the database takes it again within a second; killing it then would cost ten.
+GRACE_AFTER_BLINDNESS = timedelta(seconds=10)
 POSTS_FILE = "posts.json"  # in the state folder: role -> deployment id
 RUN_ID = "PREFECT__FLOW_RUN_ID"
 
 Ender = Callable[[str], Awaitable[int]]
+Finder = Callable[[str], bool]
 
 
 @dataclass(frozen=True, slots=True)
 class Coming:
     """A successor that was asked for and has not beaten yet."""
 
+    flow_run: str
     asked_at: datetime
     patience: timedelta
 
@@ -56,28 +62,37 @@ def read_posts(path: Path) -> dict[str, str]:
 
 
 def vacant(
-    posts: Mapping[str, str], runs: Sequence[LongRun], coming: Mapping[str, Coming], *, now: datetime
+    posts: Mapping[str, str], runs: Sequence[LongRun], coming: Collection[str], *, now: datetime
 ) -> tuple[str, ...]:
-    """Name the roles that need a successor now: nobody beats, and nobody is expected any more."""
+    """Name the roles that need a successor now: nobody beats, and nobody is `coming`."""
     beating = {one.role for one in runs if now - one.beat_at <= BEAT_MAX_AGE}
-    expected = {role for role, one in coming.items() if now - one.asked_at < one.patience}
-    return tuple(role for role in posts if role not in beating and role not in expected)
+    return tuple(role for role in posts if role not in beating and role not in coming)
 
 
 class Watchdog:
     """Looks at the beats once a second and sees to the succession."""
 
     def __init__(
-        self, posts: Mapping[str, str], store: Store, *, orchestrator: Orchestrator, clock: Clock, end_run: Ender
+        self,
+        posts: Mapping[str, str],
+        store: Store,
+        *,
+        orchestrator: Orchestrator,
+        clock: Clock,
+        is_started: Finder,
+        end_run: Ender,
     ) -> None:
-        """Take the posts (role to deployment) and what ends a run's processes on this machine."""
+        """Take the posts (role to deployment), and what finds and ends a run's processes on this machine."""
         self._posts = posts
         self._store = store
         self._orchestrator = orchestrator
         self._clock = clock
+        self._is_started = is_started
         self._end_run = end_run
         self._coming: dict[str, Coming] = {}
         self._blind: str | None = None
+        self._looked_at: datetime | None = None
+        self._grace_until: datetime | None = None
 
     async def watch(self) -> None:
         """Look for ever. A database or orchestrator that does not answer is told once and asked again."""
@@ -98,12 +113,26 @@ class Watchdog:
         async with self._store.unit() as unit:
             runs = await unit.long_runs.all()
         now = self._clock.now()
+        if self._looked_at is not None and now - self._looked_at > SIGHT_MAX_GAP:
+            self._grace_until = now + GRACE_AFTER_BLINDNESS
+            log.info("watchdog was blind, holders get time", seconds=(now - self._looked_at).total_seconds())
+        self._looked_at = now
         holders = {one.role: one for one in runs}
         for role, holder in holders.items():
             if role in self._coming and holder.beat_at > self._coming[role].asked_at:
                 del self._coming[role]
-        for role in vacant(self._posts, runs, self._coming, now=now):
+        if self._grace_until is not None and now < self._grace_until:
+            return
+        expected = {role for role, one in self._coming.items() if self._is_expected(one, now=now)}
+        for role in vacant(self._posts, runs, expected, now=now):
             await self._succeed(role, holders.get(role), now=now)
+        # What was done above took time in which nobody looked; that is no blindness.
+        self._looked_at = self._clock.now()
+
+    def _is_expected(self, one: Coming, *, now: datetime) -> bool:
+        """Say whether a successor may still come: it has time left, or it was started and is only slow."""
+        age = now - one.asked_at
+        return age < one.patience or (age < LONGEST_PATIENCE and self._is_started(one.flow_run))
 
     async def _succeed(self, role: str, last: LongRun | None, *, now: datetime) -> None:
         if last is not None and last.host == socket.gethostname():
@@ -116,7 +145,7 @@ class Watchdog:
         started = await self._orchestrator.start(deployment)
         before = self._coming.get(role)
         patience = FIRST_PATIENCE if before is None else min(before.patience * 2, LONGEST_PATIENCE)
-        self._coming[role] = Coming(now, patience)
+        self._coming[role] = Coming(started, now, patience)
         log.warning("successor started", role=role, flow_run=started, abandoned=len(abandoned), patience=str(patience))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +15,9 @@ from flows.commands.desk import out, write_json
 from flows.commands.lab import shape_named
 
 if TYPE_CHECKING:
-    from flows.up import LabRequest
+    from flows.up import LabRequest, Running, Tell
+
+INTERRUPTED = 130  # what a shell shows for a command ended by Ctrl-C
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 
@@ -42,20 +46,32 @@ def _lab(topology: str, nodes: int) -> LabRequest:
 
 async def keep_up(lab: LabRequest | None, *, heal: bool) -> None:
     """Bring the installation up and watch over it until SIGINT or SIGTERM."""
+    async with kept_up(lab, heal=heal) as (running, stop, tell):
+        tell("up; Ctrl-C takes everything down")
+        await running.watch(stop)
+
+
+@asynccontextmanager
+async def kept_up(lab: LabRequest | None, *, heal: bool) -> AsyncIterator[tuple[Running, asyncio.Event, Tell]]:
+    """Bring the installation up for the body, which the first SIGINT or SIGTERM ends; then take everything down.
+
+    Raises:
+        typer.Exit: interrupted before it was up; it has been taken down.
+    """
     from flows.up import installed  # noqa: PLC0415 - `--help` needs none of it
     from infra.settings import Settings  # noqa: PLC0415 - as above
 
     stop = asyncio.Event()
-    serving = asyncio.current_task()
+    body = asyncio.current_task()
     loop = asyncio.get_running_loop()
     started = loop.time()
     is_up = False
 
     def stop_now() -> None:
-        stop.set()
-        # While it still starts there is nobody to look at the event: interrupt, and let it clean up behind itself.
-        if not is_up and serving is not None:
-            serving.cancel()
+        # The second one changes nothing: what is being taken down must not be left half-way.
+        if not stop.is_set() and body is not None:
+            stop.set()
+            body.cancel()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop_now)
@@ -66,12 +82,16 @@ async def keep_up(lab: LabRequest | None, *, heal: bool) -> None:
     try:
         async with installed(Settings(), lab=lab, heal=heal, tell=tell) as running:
             is_up = True
-            tell("up; Ctrl-C takes everything down")
-            await running.watch(stop)
+            yield running, stop, tell
     except asyncio.CancelledError:
-        if not stop.is_set():
+        if not stop.is_set() or body is None:
             raise
-    tell("down")
+        body.uncancel()
+        tell("down")
+        if not is_up:
+            raise typer.Exit(INTERRUPTED) from None
+    else:
+        tell("down")
 
 
 def down() -> None:

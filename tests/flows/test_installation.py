@@ -52,7 +52,7 @@ def test_starts_everything_in_order_of_need(installation: Installation) -> None:
         "postgres": (),
         "prefect": ("postgres",),
         "gateway": ("postgres",),
-        "deployments": ("prefect",),
+        "deployments": ("postgres",),
         "worker-control": ("prefect",),
         "worker-nodes": ("prefect",),
         "actuator-n0": (),

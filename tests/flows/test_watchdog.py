@@ -12,7 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from flows.watchdog import BEAT_MAX_AGE, FIRST_PATIENCE, RUN_ID, Coming, Watchdog, end_run, read_posts, vacant
+from flows.watchdog import (
+    BEAT_MAX_AGE,
+    FIRST_PATIENCE,
+    GRACE_AFTER_BLINDNESS,
+    LONGEST_PATIENCE,
+    RUN_ID,
+    Watchdog,
+    end_run,
+    read_posts,
+    vacant,
+)
 from infra import process
 from infra.process import MARK
 from models.errors import ConfigurationInvalid, SourceUnavailable
@@ -67,8 +77,14 @@ class World:
         self.store = FakeStore()
         self.orchestrator = FakeOrchestrator()
         self.ended: list[str] = []
+        self.started: set[str] = set()
         self.watchdog = Watchdog(
-            POSTS, self.store, orchestrator=self.orchestrator, clock=self.clock, end_run=self.end_run
+            POSTS,
+            self.store,
+            orchestrator=self.orchestrator,
+            clock=self.clock,
+            is_started=lambda run: run in self.started,
+            end_run=self.end_run,
         )
 
     async def end_run(self, flow_run: str) -> int:
@@ -78,6 +94,13 @@ class World:
     async def beat(self, flow_run: str, *, host: str = HERE) -> None:
         async with self.store.unit() as unit:
             await unit.long_runs.claim(ROLE, flow_run_id=flow_run, pid=1, host=host, now=self.clock.now())
+
+    async def look_for(self, time: timedelta) -> None:
+        """Let time pass, with a look every second as in life."""
+        end = self.clock.time + time
+        while self.clock.time < end:
+            self.clock.pass_by(timedelta(seconds=1))
+            await self.watchdog.look()
 
     @property
     def runs(self) -> list[str]:
@@ -100,9 +123,8 @@ def test_a_post_is_vacant_once_its_beat_is_older_than_the_limit() -> None:
 
 
 def test_a_post_is_not_vacant_while_its_successor_is_expected() -> None:
-    coming = {ROLE: Coming(NOW - FIRST_PATIENCE + timedelta(seconds=1), FIRST_PATIENCE)}
-    assert vacant(POSTS, [], coming, now=NOW) == ()
-    assert vacant(POSTS, [], coming, now=NOW + timedelta(seconds=1)) == (ROLE,)
+    assert vacant(POSTS, [], {ROLE}, now=NOW) == ()
+    assert vacant(POSTS, [], (), now=NOW) == (ROLE,)
 
 
 async def test_starts_the_first_run_of_a_post_that_nobody_ever_held(world: World) -> None:
@@ -144,27 +166,52 @@ async def test_no_second_successor_while_the_first_is_on_its_way(world: World) -
 
 async def test_a_successor_that_never_came_is_abandoned_and_the_next_gets_twice_the_time(world: World) -> None:
     await world.watchdog.look()
-    world.clock.pass_by(FIRST_PATIENCE)
-    await world.watchdog.look()
+    await world.look_for(FIRST_PATIENCE)
     assert world.orchestrator.crashed == ["run-1"]
     assert world.ended == ["run-1"]
-    world.clock.pass_by(FIRST_PATIENCE * 1.5)
-    await world.watchdog.look()
+    await world.look_for(FIRST_PATIENCE * 1.5)
     assert world.orchestrator.crashed == ["run-1"]
-    world.clock.pass_by(FIRST_PATIENCE * 0.5)
-    await world.watchdog.look()
+    await world.look_for(FIRST_PATIENCE * 0.5)
     assert len(world.orchestrator.crashed) == 2
+
+
+async def test_a_successor_that_was_started_and_is_only_slow_gets_its_time(world: World) -> None:
+    await world.watchdog.look()
+    world.started.add("run-1")
+    await world.look_for(FIRST_PATIENCE * 3)
+    assert world.orchestrator.crashed == []
+    await world.look_for(LONGEST_PATIENCE - FIRST_PATIENCE * 3)
+    assert world.orchestrator.crashed == ["run-1"]
 
 
 async def test_a_successor_killed_soon_after_it_came_is_followed_at_once(world: World) -> None:
     await world.watchdog.look()
-    world.clock.pass_by(timedelta(seconds=8))
+    await world.look_for(timedelta(seconds=8))
     await world.beat("run-1")
-    await world.watchdog.look()
-    world.clock.pass_by(timedelta(seconds=6))
-    await world.watchdog.look()
+    await world.look_for(timedelta(seconds=1))
+    await world.look_for(timedelta(seconds=5))
     assert world.orchestrator.crashed == ["run-1"]
     assert len(world.runs) == 1
+
+
+async def test_after_a_time_without_sight_holders_get_time_to_beat_again(world: World) -> None:
+    await world.beat("run-0")
+    await world.watchdog.look()
+    world.clock.pass_by(timedelta(seconds=20))
+    await world.watchdog.look()
+    assert world.ended == []
+    await world.beat("run-0")
+    await world.look_for(GRACE_AFTER_BLINDNESS - timedelta(seconds=6))
+    assert world.ended == []
+
+
+async def test_who_does_not_beat_again_after_the_grace_is_followed(world: World) -> None:
+    await world.beat("run-0")
+    await world.watchdog.look()
+    world.clock.pass_by(timedelta(seconds=20))
+    await world.watchdog.look()
+    await world.look_for(GRACE_AFTER_BLINDNESS)
+    assert world.ended == ["run-0"]
 
 
 async def test_ends_a_silent_run_even_while_the_orchestrator_is_down(world: World) -> None:
