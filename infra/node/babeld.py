@@ -3,6 +3,10 @@
 Found by trying, 1.12.1: `interface X rxcost N` on a live interface answers ok and moves nothing; `flush interface X`
 and adding it again does. The old neighbour lingers in `dump` with its old cost until its reach runs dry; the list is
 newest first, so the first line of an interface is the one in force. rxcost 65535 means "not heard often enough yet".
+
+Price, measured on a six-node ring with a chord and hello 1 s: the link is out of use from the flush until two hellos
+were heard (1.0 to 1.7 s), and where babeld's feasibility condition bars the way round, its two ends have no route to
+each other for up to a second, until a sequence number request is answered.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -97,8 +98,15 @@ def end(daemon: Daemon) -> None:
         raise SourceUnavailable(f"routing daemon, pid {pid}", "it does not die")
 
 
+def _listens(path: Path) -> bool:
+    """Tell whether a connection is taken; the file alone is there a moment before anybody listens."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as attempt:
+        attempt.settimeout(_LOOK_S)
+        return attempt.connect_ex(str(path)) == 0
+
+
 def start(place: NodePlace, daemon: Daemon) -> int:
-    """Start the daemon in this thread's namespace, detached, and return its pid once its socket is there.
+    """Start the daemon in this thread's namespace, detached, and return its pid once its socket takes connections.
 
     Raises:
         SourceUnavailable: it did not come up; its words are in daemon.out in the node's folder.
@@ -118,7 +126,7 @@ def start(place: NodePlace, daemon: Daemon) -> int:
         except subprocess.CalledProcessError as error:
             raise SourceUnavailable(f"routing daemon of {place.node}", str(error)) from error
     deadline = time.monotonic() + _START_S
-    while (pid := find(daemon)) is None or not daemon.socket.exists():
+    while (pid := find(daemon)) is None or not _listens(daemon.socket):
         if time.monotonic() > deadline:
             raise SourceUnavailable(f"routing daemon of {place.node}", f"not started, see {place.folder}/daemon.out")
         time.sleep(_LOOK_S)

@@ -187,6 +187,7 @@ class FakeProber:
     lose: set[str] = field(default_factory=set)
     is_running: bool = False
     _counts: dict[tuple[str, ...], list[int]] = field(default_factory=dict)
+    _fresh: set[tuple[str, ...]] = field(default_factory=set)
 
     async def start(self) -> None:
         self.is_running = True
@@ -198,7 +199,9 @@ class FakeProber:
                 for size in (SizeClass.SMALL, SizeClass.LARGE):
                     sent = self._counts.setdefault((name, kind, size), [0, 0])
                     sent[0] += count if self.is_running else 0
-                    sent[1] += count if self.is_running and name not in self.lose else 0
+                    if self.is_running and name not in self.lose:
+                        sent[1] += count
+                        self._fresh.add((name, kind, size))
 
     def read(self) -> tuple[tuple[LinkProbeReading, ...], tuple[ReachReading, ...]]:
         sizes = (SizeClass.SMALL, SizeClass.LARGE)
@@ -207,7 +210,7 @@ class FakeProber:
             for kind in ProbeKind:
                 for size in sizes:
                     sent, answered = self._counts.get((link.interface, kind, size), (0, 0))
-                    rtt = 0.2 if answered else None
+                    rtt = 0.2 if (link.interface, kind, size) in self._fresh else None
                     links.append(
                         LinkProbeReading(
                             link.interface, NodeId(link.peer), kind, size, sent, sent, answered, answered, rtt
@@ -217,7 +220,9 @@ class FakeProber:
         for target in self.place.reach:
             for size in sizes:
                 sent, answered = self._counts.get((target.node, "reach", size), (0, 0))
-                reach.append(ReachReading(NodeId(target.node), size, sent, sent, answered, 0.4 if answered else None))
+                rtt = 0.4 if (target.node, "reach", size) in self._fresh else None
+                reach.append(ReachReading(NodeId(target.node), size, sent, sent, answered, rtt))
+        self._fresh.clear()
         return tuple(links), tuple(reach)
 
     async def close(self) -> None:

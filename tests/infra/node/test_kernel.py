@@ -39,6 +39,7 @@ from models.remedy import (
 from models.telemetry import DaemonState, Drift, DriftKind, SizeClass
 from tests.contracts.actuator import HEALTHY, ActuatorContract, Bench
 from tests.contracts.prober import ProberBench, ProberContract
+from tests.contracts.senses import SensesContract
 from tests.infra.node.conftest import Pair, eventually, run
 
 pytestmark = pytest.mark.kernel
@@ -256,6 +257,14 @@ def test_senses_read_the_counters_of_the_nodes_namespace_and_the_daemons_state(r
         os.kill(find(pair.a.daemon), signal.SIGKILL)
         assert eventually(lambda: senses.host().daemon is DaemonState.ABSENT)
     finally:
+        senses.close()
+
+
+class TestLinuxSenses(SensesContract):
+    @pytest.fixture
+    def senses(self, pair: Pair) -> Iterator[LinuxSenses]:
+        senses = LinuxSenses(pair.a)
+        yield senses
         senses.close()
 
 
