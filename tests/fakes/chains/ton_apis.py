@@ -14,6 +14,7 @@ from tests.fakes.chains.faults import Faults
 from tests.fakes.chains.ton_world import JettonMove, TonWorld, Tx
 
 SHARD = "e000000000000000"
+CELL_BYTES = 127
 
 
 def _person(address: Address) -> dict[str, Any]:
@@ -21,10 +22,14 @@ def _person(address: Address) -> dict[str, Any]:
 
 
 def text_cell(text: str) -> bytes:
-    """Return a bag of one cell with a text comment (at most 123 bytes of UTF-8)."""
-    data = bytes(4) + text.encode()
-    cell = bytes([0, 2 * len(data)]) + data
-    return bytes.fromhex("b5ee9c72") + bytes([1, 1, 1, 1, 0, len(cell), 0]) + cell
+    """Return a bag of cells with a text comment, as long as it needs to be."""
+    told = bytes(4) + text.encode()
+    parts = [told[place : place + CELL_BYTES] for place in range(0, len(told), CELL_BYTES)]
+    cells = b"".join(
+        bytes([place + 1 < len(parts), 2 * len(part)]) + part + bytes([place + 1] if place + 1 < len(parts) else [])
+        for place, part in enumerate(parts)
+    )
+    return bytes.fromhex("b5ee9c72") + bytes([1, 2, len(parts), 1, 0]) + len(cells).to_bytes(2, "big") + b"\0" + cells
 
 
 def _body(tx: Tx) -> bytes:
