@@ -39,7 +39,8 @@ chaos: setup ## Run the long tests: every kill at every stage of a heal
 	@X0_CHAOS=1 $(BIN)/pytest -q -m e2e
 
 lock: ## Resolve requirements.lock anew from pyproject.toml (needs uv)
-	@uv pip compile pyproject.toml --extra dev --no-emit-index-url --no-emit-find-links \
+	@# For 3.11.0 and up: Debian 12 has 3.11.2, which needs a package or two that later ones do not.
+	@uv pip compile pyproject.toml --extra dev --python-version 3.11 --no-emit-index-url --no-emit-find-links \
 		--no-annotate --no-header -q -o requirements.lock
 
 clean: ## Remove what set-up and the tools made; the state folder stays (`x0tta6bl4 down` first)
