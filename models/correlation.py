@@ -7,7 +7,7 @@ that cannot talk and the element its path uses. What no element explains stays a
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from models.graph import paths
 from models.incident import Incident, Symptom, SymptomKind
@@ -16,6 +16,8 @@ from models.mesh import Element, ElementKind, LinkId, Mesh, NodeId
 
 # A node is dead as a whole within this time; links that died further apart died one by one.
 TOGETHER = timedelta(seconds=5)
+# Routing repairs most of what pairs notice alone within this time; what lasts longer is worth a look.
+PAIRS_WAIT = timedelta(seconds=8)
 # Counted or probed, next to nothing passes a dead link.
 _DEAD_SHARE = 0.85
 _DEAD_LINKS = 2
@@ -136,6 +138,19 @@ def _same_fault(known: Symptom, fresh: Symptom, mesh: Mesh) -> bool:
         return False
     ends = set(mesh.link(LinkId(known.element.name)).nodes) & set(mesh.link(LinkId(fresh.element.name)).nodes)
     return bool(ends) and abs(known.since - fresh.since) <= TOGETHER
+
+
+def is_incident(group: Sequence[Symptom], now: datetime) -> bool:
+    """Say whether a group of symptoms is worth an incident yet.
+
+    Delay without loss is how a busy host looks from outside, and nothing in the catalogue answers it. Pairs are the
+    last to know where it hurts: alone they wait for the links and nodes on their way to speak.
+    """
+    kinds = {one.kind for one in group}
+    if kinds <= {SymptomKind.DELAY}:
+        return False
+    waited = now - min(one.since for one in group)
+    return not kinds <= {SymptomKind.DELAY, SymptomKind.UNREACHABLE} or waited >= PAIRS_WAIT
 
 
 def _ordered(suspect: Element, group: Sequence[Symptom]) -> tuple[Symptom, ...]:

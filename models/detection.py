@@ -29,9 +29,9 @@ __all__ = ["Detector", "LinkLosses", "Losses", "Tuning"]
 _SMALL_PASSES = 0.5
 # Half of the control traffic gone within a second or two may be all of it, seen through interpolation.
 _MAYBE_DEAD = 0.5
+# Everything together is many more packets, so that a lossy link cannot be taken for one that may be dead.
+_LIKELY_DEAD = 0.75
 _CONTROL = (TrafficClass.ROUTING, TrafficClass.PROBE)
-# Seconds after which pairs that cannot talk are a finding of their own.
-_PAIRS_WAIT = 8.0
 # When more links than this lose probes at once, the prober's host is the likelier cause (a dead node has few links).
 _MANY_LINKS, _MANY_SHARE = 4, 0.6
 
@@ -110,9 +110,7 @@ class Detector:
             if history.latest is not None and history.latest.time > moment - self.tuning.fresh_seconds:
                 found.extend(node_symptoms(Look(self.mesh, history, self.tuning, patience[node])))
         found.extend(self._silent_nodes(moment, patience))
-        pointing = any(one.kind is not SymptomKind.UNREACHABLE for one in found)
-        # Pairs are the last to know where; left alone they wait for the links and nodes on their way to speak.
-        return tuple(found) if pointing else tuple(one for one in found if _age(one, moment) >= _PAIRS_WAIT)
+        return tuple(found)
 
     # --- links
 
@@ -126,9 +124,11 @@ class Detector:
         control = view.traffic(*_CONTROL)
         # A link that dies as a whole may be its node's death, and one whose control traffic was not seen yet may be
         # grey or black: look a little longer.
-        may_be_dead = max((view.traffic(*_CONTROL, way=way).share for way in Way), default=0.0) >= _MAYBE_DEAD
+        shares = [(view.traffic(*_CONTROL, way=way).share, view.traffic(way=way).share) for way in Way]
+        may_be_dead = any(control >= _MAYBE_DEAD and everything >= _LIKELY_DEAD for control, everything in shares)
         is_open = bool(view.counted) and control.sent < 2 * self.tuning.persistence
-        if (may_be_dead or is_open) and now - onset < self.tuning.hold_seconds + self.tuning.interval_seconds:
+        hold = self.tuning.dead_hold_seconds if may_be_dead else self.tuning.hold_seconds if is_open else 0.0
+        if hold and now - onset < hold + self.tuning.interval_seconds:
             return
         facts = view.facts()
         element = Element.of_link(watch.link.id)
@@ -246,10 +246,6 @@ class Detector:
             return {}
         earlier, later = node.readings[node.index_at(start)], node.readings[node.index_at(end)]
         return probe_differences(earlier, later, interface)
-
-
-def _age(symptom: Symptom, now: float) -> float:
-    return now - symptom.since.timestamp()
 
 
 def _direction(link: Link, way: Way, finding: Finding) -> dict[str, float | str]:

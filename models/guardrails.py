@@ -32,6 +32,7 @@ _HOUR = timedelta(hours=1)
 _LONGEST_COOLDOWN = _HOUR
 # Two incidents at once are not a storm, however small the mesh.
 _NO_STORM = 2
+_CONSEQUENCES = {SymptomKind.UNREACHABLE, SymptomKind.DELAY}
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +174,9 @@ def _memory_guards(remedy: Remedy, known: Known, limits: Limits, now: datetime) 
 def _moment_guards(remedy: Remedy, mesh: Mesh, known: Known, limits: Limits, now: datetime) -> Iterator[Refusal]:
     if known.guards.paused:
         yield Refusal("an operator paused all actions", Patience.WAIT)
-    count = known.open_incidents if isinstance(known.open_incidents, int) else len(known.open_incidents)
+    count = known.open_incidents if isinstance(known.open_incidents, int) else _ill_elements(known.open_incidents)
     if count > max(_NO_STORM, limits.storm_share * len(mesh.nodes)):
-        yield Refusal(f"storm: {count} incidents are open at once; only observing", Patience.ESCALATE)
+        yield Refusal(f"storm: {count} elements are ill at once; only observing", Patience.WAIT)
     age = now - remedy.evidence_at
     if age > limits.evidence_max_age:
         yield Refusal(f"the evidence is {age.total_seconds():.1f} s old; look again", Patience.WAIT)
@@ -184,6 +185,11 @@ def _moment_guards(remedy: Remedy, mesh: Mesh, known: Known, limits: Limits, now
         if one.plan_hash != remedy.plan_hash and str(one.action.element) in elements:
             yield Refusal(f"operation {one.operation} is still at work on {one.action.element}", Patience.WAIT)
             return
+
+
+def _ill_elements(incidents: Collection[Incident]) -> int:
+    """Count incidents that show an illness of their own; pairs that cannot talk and slow links are consequences."""
+    return sum(any(one.kind not in _CONSEQUENCES for one in incident.symptoms) for incident in incidents)
 
 
 # --- memory ----------------------------------------------------------------------------------------------------------

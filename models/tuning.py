@@ -29,7 +29,9 @@ class Tuning:
         pressure_full: PSI share at which patience is greatest.
         max_patience: The greatest patience factor.
         interval_seconds: Time between two samples of a node.
-        hold_seconds: A link that is dead both ways waits this long, so that a dead node's other links show too.
+        hold_seconds: A link whose control traffic was not seen yet waits this long: grey and black look alike.
+        dead_hold_seconds: A link that may be dead waits this long, so that a dead node's other links show too; routing
+            with hellos of a second is about to mend it, and acting sooner would win nothing.
     """
 
     keep_seconds: float = 60.0
@@ -52,4 +54,5 @@ class Tuning:
     pressure_full: float = 0.9
     max_patience: float = 4.0
     hold_seconds: float = 1.2
+    dead_hold_seconds: float = 2.5
     interval_seconds: float = 0.5

@@ -26,6 +26,8 @@ CLEAN_SHARE = 0.02
 WORSE_SHARE, WORSE_PACKETS = 0.1, 3
 # A babeld cost change moves paths in 0.3-2 s, a restarted daemon in up to 6 s: before this nothing is "not healed".
 SETTLE = timedelta(seconds=8)
+# A dead daemon's routes vanish only when its neighbours give up on it, so after a restart things get worse first.
+SETTLE_RESTART = timedelta(seconds=12)
 # Harm to pairs that have nothing to do with the element shows sooner, and must not be waited out.
 HARM_AFTER = timedelta(seconds=4)
 # How far back "before" reaches: the fault is usually two or three seconds old when we act.
@@ -119,6 +121,8 @@ def judge(trial: Trial, detector: Detector, *, now: datetime) -> Verification:
     losses, verdict, reason = next((one for one in weighed if one[1] is Verdict.HEALED), weighed[-1])
     waited = now - trial.acted_at
     due = HARM_AFTER if verdict is Verdict.WORSE else SETTLE
+    if trial.remedy is RemedyName.RESTART_DAEMON:
+        due = SETTLE_RESTART
     if verdict is not Verdict.HEALED and waited < due:
         verdict, reason = Verdict.INCONCLUSIVE, f"still settling: {reason}"
     return _verification(trial, losses, now=now, verdict=verdict, reason=reason)

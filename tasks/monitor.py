@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from models.correlation import belongs, correlate
+from models.correlation import belongs, correlate, is_incident
 from models.incident import Incident, IncidentId, IncidentState, Symptom
 from models.mesh import Mesh
 from models.ports import UnitOfWork
@@ -54,6 +54,8 @@ async def look(mesh: str) -> list[Incident]:
             news = tuple(one for one in news if one not in mine)
             kept.append(await _seen_again(uow, incident, mine, now))
         for group in correlate(news, observer.mesh, costs=costs):
+            if not is_incident(group, now):
+                continue
             incident = Incident(incident_id(now, group[0]), mesh, IncidentState.OPEN, now, group)
             await uow.incidents.save(incident)
             kept.append(incident)

@@ -50,8 +50,8 @@ FAULTS = {
     "grey, large packets": (lossy(IDLE, 1, start=FAULT, classes=[DATA], sizes=[LARGE]), FaultKind.GREY, IDLE, 3.5),
     "40 % loss": (lossy(CARRYING, 0.4, start=FAULT), FaultKind.LOSS, CARRYING, 2.5),
     "40 % loss, our probes only": (lossy(IDLE, 0.4, start=FAULT), FaultKind.LOSS, IDLE, 4.0),
-    "one way": (lossy(CARRYING, 1, start=FAULT, source="n1"), FaultKind.ONE_WAY, CARRYING, 2.5),
-    "black hole": (lossy(CARRYING, 1, start=FAULT), FaultKind.BLACKHOLE, CARRYING, 2.5),
+    "one way": (lossy(CARRYING, 1, start=FAULT, source="n1"), FaultKind.ONE_WAY, CARRYING, 4.0),
+    "black hole": (lossy(CARRYING, 1, start=FAULT), FaultKind.BLACKHOLE, CARRYING, 4.0),
     "mtu": (lossy(CARRYING, 1, start=FAULT, sizes=[LARGE]), FaultKind.MTU, CARRYING, 3.5),
 }
 
