@@ -16,7 +16,7 @@ import httpx
 import structlog
 from aiolimiter import AsyncLimiter
 from pydantic import SecretStr
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from infra.chains.breaker import Breaker
 from infra.chains.strict_json import JsonObject, read_object
@@ -141,25 +141,28 @@ class Door:
         return answer
 
     async def _within_deadline(self, request: httpx.Request) -> JsonObject | None:
-        waiting = [True]
+        asked = False
+        tries = AsyncRetrying(
+            stop=stop_after_attempt(ATTEMPTS),
+            wait=wait_random_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S),
+            retry=retry_if_exception(_is_worth_retrying),
+            before_sleep=self._spend_again,
+            reraise=True,
+        )
         try:
-            async with asyncio.timeout(self.deadline_s):
-                async for attempt in AsyncRetrying(
-                    stop=stop_after_attempt(ATTEMPTS),
-                    wait=wait_random_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S),
-                    retry=retry_if_exception(_is_worth_retrying),
-                    reraise=True,
-                ):
-                    with attempt:
-                        waiting[0] = True
-                        async with self.budget:
-                            waiting[0] = False
-                            return await self._once(request)
+            async with asyncio.timeout(self.deadline_s) as limit:
+                await self.budget.acquire()
+                asked = not _is_nearly_over(limit, self.deadline_s)
+                if asked:
+                    return await tries(self._once, request)
         except TimeoutError:
             pass
-        if waiting[0]:
-            raise _OwnBudgetUsed(self.provider, "our budget of calls is used up", wait_s=FIRST_WAIT_S)
+        if not asked:
+            raise _OwnBudgetUsed(self.provider, "our budget of calls is used up", wait_s=LONGEST_WAIT_S)
         raise ChainUnavailable(self.provider, f"no whole answer within {self.deadline_s:g} s")
+
+    async def _spend_again(self, _: RetryCallState) -> None:
+        await self.budget.acquire()
 
     async def _once(self, request: httpx.Request) -> JsonObject | None:
         trouble = ""
@@ -244,6 +247,12 @@ class Door:
         if self.busy:
             log.info("provider answers again", provider=self.provider)
         self.busy = False
+
+
+def _is_nearly_over(limit: asyncio.Timeout, deadline_s: float) -> bool:
+    """Tell whether waiting for our own budget left too little to judge a provider by."""
+    end = limit.when()
+    return end is not None and end - asyncio.get_running_loop().time() < deadline_s / 4
 
 
 def _is_worth_retrying(error: BaseException) -> bool:

@@ -101,13 +101,16 @@ async def test_an_outage_is_not_stormed(scan):
 
 
 async def test_a_thousand_asks_at_once_keep_to_the_budget(chains):
-    settings = chains.stand_in.settings(deadline_s=0.5).model_copy(update={"tronscan_calls_per_second": 5.0})
+    settings = chains.stand_in.settings(deadline_s=2.0).model_copy(update={"tronscan_calls_per_second": 5.0})
+    loop = asyncio.get_running_loop()
     async with open_providers(settings, WorldClock(chains.stand_in)) as opened:
+        began = loop.time()
         asked = [opened.all[SCAN].head() for _ in range(1_000)]
         answers = await asyncio.gather(*asked, return_exceptions=True)
-    assert len(chains.stand_in.faults[SCAN].calls) <= 12
-    assert all(isinstance(one, ChainBusy) for one in answers if isinstance(one, BaseException))
-    assert sum(not isinstance(one, BaseException) for one in answers) >= 5
+        took = loop.time() - began
+    assert len(chains.stand_in.faults[SCAN].calls) <= 5 + 5 * took + 1
+    assert all(isinstance(one, ChainUnavailable) for one in answers if isinstance(one, BaseException))
+    assert sum(isinstance(one, ChainBusy) for one in answers) > 500
 
 
 async def test_nobody_listening_is_a_provider_that_does_not_answer(chains):
