@@ -1,0 +1,1 @@
+"""Processes that a benchmark starts beside itself: one trial, and load."""
