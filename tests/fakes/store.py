@@ -369,7 +369,7 @@ class FakeStore:
     commits: int = 0
     is_down: bool = False
     locks: dict[str, asyncio.Lock] = field(default_factory=dict)
-    _bell: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _bells: dict[str, set[asyncio.Event]] = field(default_factory=lambda: {one: set() for one in CHANNELS})
     _came: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CHANNELS, 0))
     _seen: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CHANNELS, 0))
 
@@ -377,22 +377,25 @@ class FakeStore:
         return FakeUnit(self)
 
     async def wait(self, channel: str, *, at_most: timedelta) -> bool:
-        before = self._seen[channel]
-        async with self._bell:
+        # A bell for each who waits: in Python 3.11 a Condition whose waiters are cancelled may stay locked for ever.
+        if self._came[channel] == self._seen[channel]:
+            bell = asyncio.Event()
+            self._bells[channel].add(bell)
             try:
-                await asyncio.wait_for(
-                    self._bell.wait_for(lambda: self._came[channel] != before), at_most.total_seconds()
-                )
+                async with asyncio.timeout(at_most.total_seconds()):
+                    await bell.wait()
             except TimeoutError:
                 return False
-            self._seen[channel] = self._came[channel]
+            finally:
+                self._bells[channel].discard(bell)
+        self._seen[channel] = self._came[channel]
         return True
 
     async def ring(self, *channels: str) -> None:
-        async with self._bell:
-            for channel in channels:
-                self._came[channel] += 1
-            self._bell.notify_all()
+        for channel in channels:
+            self._came[channel] += 1
+            for bell in self._bells[channel]:
+                bell.set()
 
     async def close(self) -> None:
         """Nothing to give back."""
