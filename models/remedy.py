@@ -246,6 +246,8 @@ class Limits:
     storm_share: float = 0.34
     max_actions_per_hour: int = 30
     lease: timedelta = timedelta(seconds=20)
+    # babeld with default timers needs up to 44 s for a lossy link; whoever waits for routing waits about that long.
+    watch: timedelta = timedelta(seconds=30)
     approval_expiry: timedelta = timedelta(minutes=10)
     clean_before_restore: timedelta = timedelta(minutes=10)
     cost_out: int = 5000

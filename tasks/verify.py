@@ -21,8 +21,6 @@ from tasks.wiring import Adapters, adapters
 ASK_EVERY = timedelta(seconds=0.5)
 # Commit must reach the node before its lease runs out: an answer takes up to execute.ANSWER_WITHIN.
 BEFORE_LEASE_ENDS = execute.ANSWER_WITHIN
-# babeld with default timers needs up to 44 s for a lossy link; whoever waits for routing waits about that long.
-WATCH_FOR = timedelta(seconds=30)
 
 
 async def begin(incident: Incident, remedy: Remedy) -> Trial:
@@ -49,7 +47,7 @@ async def prove(incident: Incident, remedy: Remedy, trial: Trial, execution: Exe
     if execution.was_applied:
         verification = await _judged(world, incident, trial, until=started + world.limits.lease - BEFORE_LEASE_ENDS)
     else:
-        verification = await _watched(world, incident, remedy, trial, until=started + WATCH_FOR)
+        verification = await _watched(world, incident, remedy, trial, until=started + world.limits.watch)
     async with world.store.unit() as uow:
         await uow.incidents.record_verification(verification)
     if execution.was_applied:
