@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from flows.commands import access, machine, operator
+from flows.commands import access, machine, operator, trial
 from flows.commands.lab import lab
 from models.errors import BrokenError, MeshError
 
@@ -19,10 +19,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Keeps a mesh network alive, and proves that it healed.",
 )
-_MACHINE = (machine.up, machine.down, machine.status, machine.doctor)
+_MACHINE = (machine.up, machine.down, machine.status, machine.doctor, trial.demo)
 _OPERATOR = (operator.heal, operator.incidents, operator.approve, operator.deny, operator.pause, operator.resume)
 for command in (*_MACHINE, *_OPERATOR):
     app.command()(command)
+lab.command("trial")(trial.trial)
 app.add_typer(lab, name="lab")
 app.add_typer(access.token, name="token")
 

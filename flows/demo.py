@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ from infra.clock import SystemClock
 from infra.db.unit import PostgresStore
 from infra.lab.build import Lab
 from infra.lab.running import measure
+from infra.lab.topology import Shape
 from infra.lab.trial import FaultSpec, TrialSpec
 from infra.lab.verdict import ControllerReport, TimelineEvent, TrialResult
 from models.incident import FaultKind
@@ -92,15 +94,16 @@ class Teller:
         self.line(event.at, event.text)
 
     def line(self, at: datetime, text: str) -> None:
-        """Say one line unless it was said before."""
-        if text in self._said:
+        """Say one line unless it was said before; a symptom whose share moves is the same symptom."""
+        key = re.sub(r" \d+% lost$", "", text)
+        if key in self._said:
             return
-        self._said.add(text)
+        self._said.add(key)
         since = f"{(at - self._fault_at).total_seconds():+7.2f} s  " if self._fault_at else " " * 11
         self._tell(since + text)
 
 
-async def run_demo(running: Running, fault: FaultKind, *, folder: Path, tell: Tell) -> TrialResult:
+async def run_demo(running: Running, fault: FaultKind, *, shape: Shape, folder: Path, tell: Tell) -> TrialResult:
     """Harm the installation's lab once and tell what happens; return what the outside prober measured.
 
     Raises:
@@ -113,6 +116,7 @@ async def run_demo(running: Running, fault: FaultKind, *, folder: Path, tell: Te
         raise ValueError(message)
     spec = TrialSpec(
         name="demonstration",
+        topology=shape,
         size=len(lab.mesh.nodes),
         faults=(FaultSpec(kind=fault),),
         warm_up_s=5,
@@ -157,3 +161,19 @@ def verdict(result: TrialResult) -> tuple[bool, str]:
         by = "the fault" if result.actions else "nothing acted, and routing alone did not repair it: the fault"
         return False, f"not healed: {by} still loses packets after {result.outage_s or 0:.0f} s ({losses})"
     return True, f"healed: {result.outage_s:.1f} s from the fault to the first clean second ({losses})"
+
+
+def where_to_look(running: Running) -> list[str]:
+    """Return where a person can look at what just happened."""
+    ui = running.installation.prefect_api.removesuffix("/api")
+    lines = [
+        f"runs and their stages  {ui}/runs",
+        f"the API                {running.installation.gateway}/docs",
+        f"incidents              {running.installation.gateway}/api/v1/incidents (x0tta6bl4 token create NAME)",
+        f"metrics                {running.installation.gateway}/metrics",
+    ]
+    if running.lab is not None:
+        node = next(iter(running.lab.places.values()))
+        port = running.settings.node_metrics_port
+        lines.append(f"a node's metrics       http://{node.management}:{port}/metrics, on the management network")
+    return lines

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 
 from flows.controller import controlling
@@ -36,10 +37,12 @@ class LabController:
         self._running = AsyncExitStack()
         self._store: PostgresStore | None = None
         self._mesh = ""
+        self._since: datetime | None = None
 
     async def start(self, lab: Lab) -> None:
         """Start collectors, actuators and the watch; return once every node's past is long enough to judge by."""
         self._mesh = lab.name
+        self._since = SystemClock().now()
         self._store = await self._running.enter_async_context(
             controlling(lab, self._settings, self._database, heal=True)
         )
@@ -57,7 +60,8 @@ class LabController:
             return ControllerReport()
         async with self._store.unit() as uow:
             incidents = await uow.incidents.recent(self._mesh)
-            stories = [await uow.incidents.story(one.id) for one in reversed(incidents)]
+            mine = [one for one in reversed(incidents) if self._since is None or one.opened_at >= self._since]
+            stories = [await uow.incidents.story(one.id) for one in mine]
         return report([one for one in stories if one is not None])
 
 

@@ -146,7 +146,8 @@ class Watchdog:
         before = self._coming.get(role)
         patience = FIRST_PATIENCE if before is None else min(before.patience * 2, LONGEST_PATIENCE)
         self._coming[role] = Coming(started, now, patience)
-        log.warning("successor started", role=role, flow_run=started, abandoned=len(abandoned), patience=str(patience))
+        say = log.warning if abandoned else log.info
+        say("long run started", role=role, flow_run=started, abandoned=len(abandoned), patience=str(patience))
 
 
 def run_processes(mark: str, flow_run: str) -> list[Identity]:

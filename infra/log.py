@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
@@ -57,12 +58,13 @@ class _Writer:
     debug = info = warning = error = critical = exception = fatal = log = msg
 
 
-def configure(stream: TextIO | None = None, *, for_people: bool | None = None) -> None:
+def configure(stream: TextIO | None = None, *, for_people: bool | None = None, least: int = logging.INFO) -> None:
     """Set structlog up for this process.
 
     Args:
         stream: Where to; None: standard error, so that a command's answer on standard output stays clean.
         for_people: Colours and columns instead of JSON; None: when the stream is a terminal.
+        least: The least level that is written, of the standard library's.
     """
     target = sys.stderr if stream is None else stream
     people = target.isatty() if for_people is None else for_people
@@ -72,12 +74,17 @@ def configure(stream: TextIO | None = None, *, for_people: bool | None = None) -
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if people else "iso", utc=not people),
     ]
     ending: list[structlog.typing.Processor] = (
-        [without_secrets, structlog.dev.ConsoleRenderer(colors=target.isatty())]
+        [
+            without_secrets,
+            # A traceback with local variables would show what no processor can find: a token in a local.
+            structlog.dev.ConsoleRenderer(colors=target.isatty(), exception_formatter=structlog.dev.plain_traceback),
+        ]
         if people
         else [structlog.processors.format_exc_info, without_secrets, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[*shared, *ending],
+        wrapper_class=structlog.make_filtering_bound_logger(least),
         logger_factory=lambda *_: _Writer(target),
         cache_logger_on_first_use=False,
     )

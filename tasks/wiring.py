@@ -13,6 +13,7 @@ from datetime import timedelta
 from functools import cache
 
 from infra.clock import SystemClock
+from infra.log import configure
 from infra.settings import Settings
 from models.errors import ConfigurationInvalid
 from models.ports import Clock, Signer, Store
@@ -75,6 +76,7 @@ def _production() -> Adapters:
     from infra.db.unit import PostgresStore  # noqa: PLC0415 - as above
     from infra.node.signing import Ed25519Signer, load_private_key  # noqa: PLC0415 - as above
 
+    configure()
     settings = Settings()
     database = database_url(settings)
     key = settings.state / "control.key"
