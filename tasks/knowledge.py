@@ -48,7 +48,8 @@ async def record(incident: Incident, remedy: Remedy, execution: Execution, verif
         await uow.guards.save(
             incident.mesh, after_outcome(guards, remedy, kind, world.limits, now=now, applied=execution.was_applied)
         )
-        if kind in ENDS:
+        # Giving a link back is over either way: the next attempt is an incident of its own.
+        if kind in ENDS or remedy.name is RemedyName.UNCOST_LINK:
             current = replace(current, state=IncidentState.CLOSED, closed_at=now)
         elif remedy.name is RemedyName.ESCALATE:
             current = replace(current, state=IncidentState.ESCALATED)

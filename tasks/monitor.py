@@ -52,7 +52,7 @@ async def look(mesh: str) -> list[Incident]:
         for incident in incidents:
             mine = tuple(one for one in news if belongs(incident, one, observer.mesh, costs=costs))
             news = tuple(one for one in news if one not in mine)
-            kept.append(await _seen_again(uow, incident, mine, now))
+            kept.append(await _seen_again(uow, incident, mine, now=now, lease=world.limits.lease))
         for group in correlate(news, observer.mesh, costs=costs):
             if not is_incident(group, now):
                 continue
@@ -69,8 +69,15 @@ def _is_ripe(incident: Incident, mesh: Mesh, limits: Limits, now: datetime) -> b
     return best.confidence >= limits.confidence_to_act or now - incident.opened_at >= UNRIPE_FOR_AT_MOST
 
 
-async def _seen_again(uow: UnitOfWork, incident: Incident, symptoms: tuple[Symptom, ...], now: datetime) -> Incident:
-    if symptoms:
+async def _seen_again(
+    uow: UnitOfWork, incident: Incident, symptoms: tuple[Symptom, ...], *, now: datetime, lease: timedelta
+) -> Incident:
+    if not incident.symptoms:
+        # Giving a link back: what comes of it is that run's to judge; one that died leaves its lease to end it.
+        if now - incident.opened_at <= QUIET_BEFORE_CLOSING + lease:
+            return incident
+        seen = replace(incident, state=IncidentState.CLOSED, closed_at=now)
+    elif symptoms:
         seen = replace(incident, symptoms=symptoms)
     elif incident.state is not IncidentState.HEALING and now - _last_seen(incident) > QUIET_BEFORE_CLOSING:
         seen = replace(incident, state=IncidentState.CLOSED, closed_at=now)
