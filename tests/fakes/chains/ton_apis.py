@@ -205,7 +205,20 @@ class TonApi:
         """Answer the newest masterchain block."""
         second = self.world.second - self.faults.lag
         at = int(self.world.now().timestamp()) - self.faults.lag
-        return JSONResponse({"workchain_id": -1, "shard": "8000000000000000", "seqno": 1000 + second, "gen_utime": at})
+        streams = ("from_prev_blk", "to_next_blk", "imported", "exported", "fees_collected", "fees_imported")
+        flow = {name: {"grams": 0, "other": []} for name in (*streams, "recovered", "created", "minted")}
+        switches = dict.fromkeys(
+            ("after_merge", "before_split", "after_split", "want_split", "want_merge", "key_block"), False
+        )
+        counts = dict.fromkeys(
+            ("version", "start_lt", "end_lt", "vert_seqno", "gen_catchain_seqno", "min_ref_mc_seqno",
+             "prev_key_block_seqno", "in_msg_descr_length", "out_msg_descr_length", "tx_quantity"),
+            0,
+        )  # fmt: skip
+        hashes = dict.fromkeys(("root_hash", "file_hash", "rand_seed", "created_by"), "0" * 64)
+        place = {"workchain_id": -1, "shard": "8000000000000000", "seqno": 1000 + second, "gen_utime": at}
+        rest = {"global_id": -239, "value_flow": flow, "prev_refs": []}
+        return JSONResponse({**counts, **switches, **hashes, **rest, **place})
 
 
 class TonCenterApi:
