@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from flows.commands import access, machine, operator, trial
+from flows.commands import access, bench, machine, operator, trial
 from flows.commands.lab import lab
 from models.errors import BrokenError, MeshError
 
@@ -23,6 +23,8 @@ _MACHINE = (machine.up, machine.down, machine.status, machine.doctor, trial.demo
 _OPERATOR = (operator.heal, operator.incidents, operator.approve, operator.deny, operator.pause, operator.resume)
 for command in (*_MACHINE, *_OPERATOR):
     app.command()(command)
+# What follows the benchmark's name is the benchmark's own.
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(bench.bench)
 lab.command("trial")(trial.trial)
 app.add_typer(lab, name="lab")
 app.add_typer(access.token, name="token")

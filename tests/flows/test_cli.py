@@ -195,3 +195,9 @@ def test_help_names_every_command() -> None:
         "lab",
     ):
         assert name in text
+
+
+def test_a_benchmark_gets_the_options_behind_its_name(tmp_path: Path) -> None:
+    ended = run("bench", "healing", "--no-such-option", state=tmp_path)
+    assert ended.returncode == 2
+    assert "--no-such-option" in ended.stderr
