@@ -108,7 +108,9 @@ def judge(trial: Trial, detector: Detector, *, now: datetime) -> Verification:
             affected pairs themselves, lose clearly more than before. INCONCLUSIVE: not enough probes yet, or routing
             may still be moving; ask again, until your deadline.
     """
-    settled = trial.acted_at + timedelta(seconds=detector.tuning.probe_timeout)
+    # A busy host judges its probes later: until then the newest judgements are about probes sent before acting.
+    patience = max(detector.patience().values())
+    settled = trial.acted_at + timedelta(seconds=detector.tuning.probe_timeout * patience)
     starts = [now - timedelta(seconds=one) for one in WINDOWS]
     looks = [
         one for one in (detector.losses(now, start) for start in starts if start >= settled) if _enough(trial, one)
@@ -132,16 +134,11 @@ def _weigh(trial: Trial, losses: Losses) -> tuple[Verdict, str]:
     affected, control = _of_pairs(losses, trial.pairs), _of_controls(losses, trial.pairs, trial.gone)
     if trial.link is None and not trial.pairs:
         affected = control
-    # Pairs that were ill before say nothing of harm: a young fault grows in the window whatever one does.
-    was_clean = trial.before[0].share < CLEAN_SHARE
-    compared = [
-        ("control", control, trial.before[1]),
-        *([("affected", affected, trial.before[0])] if was_clean else []),
-    ]
-    for name, now, before in compared:
-        worse = now.share > before.share + WORSE_SHARE and now.lost >= WORSE_PACKETS
-        if worse and before.sent > 0:
-            return Verdict.WORSE, f"{name} pairs lose {now.share:.0%}, {before.share:.0%} before acting"
+    # Only controls tell of harm: what the affected pairs lost just before acting was not judged yet when we looked,
+    # and a young fault grows in the window whatever one does.
+    before = trial.before[1]
+    if before.sent > 0 and control.share > before.share + WORSE_SHARE and control.lost >= WORSE_PACKETS:
+        return Verdict.WORSE, f"control pairs lose {control.share:.0%}, {before.share:.0%} before acting"
     if affected.share >= CLEAN_SHARE:
         return Verdict.NOT_HEALED, f"affected pairs still lose {affected.lost:.0f} of {affected.sent:.0f} probes"
     still = _lost_by_customers(trial, losses)
