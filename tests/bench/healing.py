@@ -7,6 +7,7 @@ Finished trials are lines of FILE.trials.jsonl; the same command again goes on f
 
 from __future__ import annotations
 
+import logging
 import sys
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -46,7 +47,7 @@ def main(
     state: Annotated[Path | None, typer.Option(help="State folder to use and keep; none: a temporary one.")] = None,
 ) -> None:
     """Measure outages with the controller and without."""
-    configure()
+    configure(least=logging.WARNING)
     cases = chosen(faults, known=tuple(CASES), otherwise=QUICK_CASES if quick else tuple(CASES))
     who = chosen(arms, known=tuple(Arm), otherwise=QUICK_ARMS if quick else tuple(Arm))
     cells = plan(cases, [Arm(one) for one in who], trials or (QUICK_TRIALS if quick else TRIALS), seed=seed)
@@ -100,18 +101,17 @@ def concluded(cells: list[Cell], records: list[Record], *, seed: int, started: d
 
 
 class _Tidy:
-    """Runs a cell, then forgets samples that no trial needs any more."""
+    """Runs a cell, after forgetting samples that no trial needs any more."""
 
     def __init__(self, runner: Runner, store: PostgresStore) -> None:
         self._runner = runner
         self._store = store
 
     async def __call__(self, cell: Cell) -> Record:
-        record = await self._runner(cell)
         if cell.arm.heals:
             async with self._store.unit() as unit:
                 await unit.samples.delete_before(SystemClock().now() - KEPT)
-        return record
+        return await self._runner(cell)
 
 
 async def _with_progress(

@@ -19,9 +19,8 @@ def test_the_controllers_outage_stands_beside_the_other_arms():
 
 
 def test_what_never_recovered_is_counted_and_its_cap_is_in_the_tail():
-    records = series("grey", Arm.CONTROLLER, [1.0] * 19) + [
-        record(Cell("grey", Arm.CONTROLLER, 19), outage_s=CAP_S, never_recovered=True)
-    ]
+    last = record(Cell("grey", Arm.CONTROLLER, 19), outage_s=CAP_S, never_recovered=True)
+    records = [*series("grey", Arm.CONTROLLER, [1.0] * 19), last]
     assert row(records, "grey", "never_recovered").value == 1
     # 18.05 of 19 steps: a twentieth of the way from 1 to the cap.
     assert row(records, "grey", "outage_p95").value == pytest.approx(1 + 0.05 * (CAP_S - 1))
