@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import event, make_url
+from sqlalchemy import URL, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import ArgumentError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
+
+from models.errors import ConfigurationInvalid
 
 APPLICATION = "x0tta6bl4"
 # A connection on this machine takes 5 ms, across a site 100 ms; after this long nobody is there.
@@ -18,6 +20,9 @@ CONNECT_SECONDS = 5.0
 LOCK_MS = 5_000
 IDLE_IN_TRANSACTION_MS = 10_000
 STATEMENT_MS = 15_000
+DRIVER = "postgresql+asyncpg"
+MALFORMED = "DATABASE_URL is not a database's address"
+ADDRESS = f"write {DRIVER}://USER:PASSWORD@HOST:PORT/DATABASE, with special characters of the password as %XX"
 # A gateway under load and a watch run each need a handful; six nodes' processes together stay far below 200.
 POOL_SIZE = 5
 POOL_OVERFLOW = 10
@@ -40,10 +45,27 @@ def server_settings() -> dict[str, str]:
     }
 
 
+def parsed(url: str) -> URL:
+    """Read a database's address.
+
+    Raises:
+        ConfigurationInvalid: it is none, or not for the driver we use; the sentence quotes nothing of it, for it may
+            hold a password.
+    """
+    try:
+        address = make_url(url)
+    except (ArgumentError, ValueError):
+        # Not chained: their words quote the address.
+        raise ConfigurationInvalid(MALFORMED, ADDRESS) from None
+    if address.drivername != DRIVER:
+        raise ConfigurationInvalid(f"DATABASE_URL is for {address.drivername}", ADDRESS)
+    return address
+
+
 def pooled_engine(url: str) -> AsyncEngine:
     """Return an engine with a pool; nothing is connected yet. It belongs to the event loop that uses it first."""
     engine = create_async_engine(
-        url,
+        parsed(url),
         pool_size=POOL_SIZE,
         max_overflow=POOL_OVERFLOW,
         pool_timeout=POOL_WAIT_SECONDS,
@@ -61,12 +83,12 @@ def single_engine(url: str) -> AsyncEngine:
 
     For migrations and roles; it cannot carry documents.
     """
-    return create_async_engine(url, poolclass=NullPool, connect_args=_manners())
+    return create_async_engine(parsed(url), poolclass=NullPool, connect_args=_manners())
 
 
 def listener_arguments(url: str) -> dict[str, Any]:
     """Return asyncpg's own arguments for the same address."""
-    address = make_url(url)
+    address = parsed(url)
     # A parameter given twice (hosts of a cluster) comes as a tuple, which asyncpg takes as a list.
     asked = {name: list(value) if isinstance(value, tuple) else value for name, value in address.query.items()}
     arguments = {

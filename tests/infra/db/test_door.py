@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from infra.db.cluster import Cluster
-from infra.db.connections import listener_arguments
+from infra.db.connections import listener_arguments, pooled_engine
 from infra.db.unit import PostgresStore
 from models.errors import ConfigurationInvalid, SourceUnavailable
 from tests.contracts.store_examples import MESH, mesh, sample
@@ -109,3 +109,13 @@ async def end_others(url: str) -> None:
         )
     finally:
         await connection.close()
+
+
+@pytest.mark.parametrize(
+    "address", ["s3cret-nonsense", "postgresql+asyncpg://u:s3cret@host:port/app", "mysql://u:s3cret@h/app"]
+)
+def test_a_malformed_address_is_told_without_quoting_it(address):
+    with pytest.raises(ConfigurationInvalid, match="DATABASE_URL") as refused:
+        pooled_engine(address)
+    assert "s3cret" not in str(refused.value)
+    assert refused.value.__cause__ is None
