@@ -31,7 +31,7 @@ from tasks.diary import unreported
 from tasks.wiring import Adapters, using
 from tests.fakes.node import FakeActuator, FakeProber, FakeSenses
 from tests.fakes.store import FakeStore
-from tests.models.samples import DATA, Flow, World, lossy, mesh_of
+from tests.models.samples import DATA, START, Flow, World, lossy, mesh_of
 from tests.tasks.virtual_time import LoopClock
 
 # A link is judged from ten samples of either end; a second more for the last of them to arrive.
@@ -127,7 +127,7 @@ class ClosedLoop:
     @property
     def seconds(self) -> float:
         """Simulated seconds, as harms know them."""
-        return self.clock.ahead.total_seconds() + asyncio.get_running_loop().time()
+        return (self.clock.now() - START).total_seconds()
 
     def break_link(self, link: LinkId = LINK, share: float = 1.0) -> None:
         """Plant a grey fault: data dies, hellos and neighbour probes pass."""
@@ -233,6 +233,16 @@ class ClosedLoop:
 async def closed_loop(
     mesh: Mesh | None = None, *, limits: Limits = LIMITS, flow: Flow | None = None
 ) -> AsyncIterator[ClosedLoop]:
+    """Run a closed loop in which every stage is the plain function it is."""
+    async with reported_loop(mesh, limits=limits, flow=flow) as loop:
+        with unreported():
+            yield loop
+
+
+@asynccontextmanager
+async def reported_loop(
+    mesh: Mesh | None = None, *, limits: Limits = LIMITS, flow: Flow | None = None
+) -> AsyncIterator[ClosedLoop]:
     """Run a healthy mesh, its couriers and its actuators until the body ends; `adapters()` shows it."""
     mesh = mesh or ring()
     clock = LoopClock(ahead=timedelta(seconds=WARM_UP_SECONDS))
@@ -253,7 +263,7 @@ async def closed_loop(
     jobs.append(asyncio.create_task(loop.run()))
     await asyncio.sleep(TICK)
     try:
-        with using(adapters), unreported():
+        with using(adapters):
             yield loop
     finally:
         for job in jobs:
