@@ -25,7 +25,7 @@ Chance = tuple[NodeId, NodeId, str]  # the traffic's source and target, and the 
 SHAPES = tuple(shape for shape in Shape if shape is not Shape.LINE)  # on a line nothing can be healed
 SIZE = 6  # nodes of each mesh: as many as two cores carry six times over
 CAP_S = 50.0  # what has not recovered by then never does: the slowest recovery of routing alone took 44 s
-SETTLE_S = 120.0  # babeld's default timers take most of a minute on an idle machine
+SETTLE_S = 240.0  # with babeld's default timers it took about 115 s on a busy machine
 WARM_UP_S = (10.0, 16.0)  # drawn, so that faults fall anywhere between two hellos, also of the 4 s timers
 CLEAN_S = 8.0  # three windows of a verification, and the collector's way to it, end within this
 # These faults harm the traffic late or again: neighbours of a silent daemon notice after its hold time.
