@@ -1,0 +1,76 @@
+"""One installation for most tests here, in the order in which an operator would meet them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e import house as houses
+from tests.e2e.house import House
+from tests.e2e.world import World, at_work
+
+HERE = Path(__file__).parent
+# Two installations at once would not fit two cores. So: what runs on its own, then all that share one, then its end.
+ORDER = (
+    "test_demo.py",
+    "test_approval.py",
+    "test_requests.py",
+    "test_browser.py",
+    "test_heal.py",
+    "test_kills.py",
+    "test_ctrl_c.py",
+)
+NEEDED = ("babeld", "nft", "ip", "bpftool")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what cannot run here, saying why, and put the modules of this folder last and into their order."""
+    mine = [one for one in items if HERE in one.path.parents]
+    reason = why_not()
+    for one in mine:
+        one.add_marker(pytest.mark.e2e)
+        # Every wait has a shorter bound of its own; a pair of kill and stage holds several of them.
+        one.add_marker(pytest.mark.timeout(600))
+        if reason:
+            one.add_marker(pytest.mark.skip(reason=reason))
+    rest = [one for one in items if HERE not in one.path.parents]
+    items[:] = [*rest, *sorted(mine, key=lambda one: ORDER.index(one.path.name))]
+
+
+def why_not() -> str:
+    """Say why the whole system cannot run on this machine; empty when it can."""
+    if os.geteuid() != 0:
+        return "needs root"
+    lacks = [tool for tool in NEEDED if shutil.which(tool, path="/usr/sbin:/sbin:/usr/bin:/bin") is None]
+    return f"not installed: {', '.join(lacks)}" if lacks else ""
+
+
+@pytest.fixture(scope="session")
+def swept() -> None:
+    """Nothing of a killed session is left."""
+    houses.sweep()
+
+
+@pytest.fixture(scope="session")
+def house(swept: None) -> Iterator[House]:
+    """A six-node lab with everything that looks after it, up and sampled."""
+    one = House(houses.make_state(), mesh=f"e{os.getpid()}")
+    try:
+        one.start("--lab")
+        asyncio.run(one.up())
+        yield one
+    finally:
+        one.clean()
+
+
+@pytest.fixture
+async def world(house: House) -> AsyncIterator[World]:
+    """Hands in the running installation, which is quiet before and put back after."""
+    async with at_work(house) as hands:
+        yield hands
