@@ -1,0 +1,71 @@
+"""The table of deployments: what runs where and when, and that nothing which changes the mesh does so unasked."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from flows.deployments import apply, table
+
+PLACES = {"n0": Path("/run/x0/n0/node.json"), "n1": Path("/run/x0/n1/node.json")}
+
+
+def shown(*, heal: bool) -> list[tuple[str, str, timedelta | None]]:
+    return [(f"{row.flow.name}/{row.name}", row.queue, row.every) for row in table("lab", PLACES, heal=heal)]
+
+
+def parameters(name: str, *, heal: bool) -> dict[str, object]:
+    return next(row.parameters for row in table("lab", PLACES, heal=heal) if f"{row.flow.name}/{row.name}" == name)
+
+
+def test_the_table_is_this_and_no_other():
+    assert shown(heal=True) == [
+        ("watch-mesh/lab", "control", None),
+        ("heal-mesh/audit", "control", timedelta(minutes=5)),
+        ("heal-mesh/manual", "control", None),
+        ("keep-house/retention", "control", timedelta(minutes=6)),
+        ("collect-node/n0", "node-n0", None),
+        ("collect-node/n1", "node-n1", None),
+    ]
+    assert shown(heal=False) == shown(heal=True)
+
+
+def test_a_turn_by_hand_is_a_dry_run_unless_told_otherwise():
+    asked = {"mesh": "lab", "incident": None, "dry_run": True, "approved_plan": None}
+    assert parameters("heal-mesh/manual", heal=True) == {"asked": asked}
+
+
+@pytest.mark.parametrize("heal", [True, False])
+def test_an_installation_that_only_watches_changes_nothing_by_schedule_either(heal):
+    assert parameters("heal-mesh/audit", heal=heal)["asked"]["dry_run"] is not heal
+    assert parameters("watch-mesh/lab", heal=heal)["asked"]["heal"] is heal
+
+
+def test_a_node_is_collected_from_its_own_place():
+    asked = {"mesh": "lab", "node": "n1", "place": "/run/x0/n1/node.json"}
+    assert parameters("collect-node/n1", heal=True) == {"asked": asked}
+
+
+@pytest.mark.flow
+async def test_prefect_agrees_with_the_table_and_no_long_run_has_a_limit(prefect_server):
+    from prefect.client.orchestration import get_client  # noqa: PLC0415 - seconds of import, for this test only
+
+    rows = table("lab", PLACES, heal=True)
+    made = await apply(rows)
+    again = await apply(rows)
+    async with get_client() as client:
+        known = {
+            f"{row.flow.name}/{row.name}": await client.read_deployment(made[f"{row.flow.name}/{row.name}"])
+            for row in rows
+        }
+        pool = await client.read_work_pool("mesh")
+    assert again == made
+    assert (pool.type, pool.concurrency_limit) == ("process", None)
+    for row in rows:
+        one = known[f"{row.flow.name}/{row.name}"]
+        assert (one.work_queue_name, one.parameters) == (row.queue, row.parameters)
+        assert one.global_concurrency_limit is None
+        assert [schedule.schedule.interval for schedule in one.schedules] == ([row.every] if row.every else [])
+    assert known["heal-mesh/manual"].entrypoint == "flows.healing.heal_mesh"
