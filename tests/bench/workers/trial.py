@@ -15,6 +15,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from infra.clock import SystemClock
+from infra.lab import build
 from infra.lab.running import run_trial
 from infra.lab.trial import TrialSpec
 from infra.lab.verdict import TrialResult
@@ -74,13 +75,16 @@ async def _cancellable(request: Request, settings: Settings) -> TrialResult:
 def main() -> int:
     """Read, try, answer."""
     asked, answered = map(Path, sys.argv[1:])
+    request, settings = Request.model_validate_json(asked.read_bytes()), Settings()
     result, error = None, ""
     try:
-        result = asyncio.run(_cancellable(Request.model_validate_json(asked.read_bytes()), Settings()))
+        result = asyncio.run(_cancellable(request, settings))
     except (MeshError, OSError) as failure:
         error = f"{type(failure).__name__}: {failure}"
     except asyncio.CancelledError:
         error = "it was told to stop"
+        # Stopped while a lab is built, its builder's thread has the last word; it has ended by now.
+        asyncio.run(build.clean(request.lab, state=settings.state))
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     answer = Answer(result=result, error=error, cpu_s=sum(one.ru_utime + one.ru_stime for one in used))
     answered.write_text(answer.model_dump_json())
