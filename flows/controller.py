@@ -17,7 +17,7 @@ from flows.healing import WatchParameters, watch
 from infra.clock import SystemClock
 from infra.db.unit import PostgresStore
 from infra.lab.build import Lab
-from infra.node.senses import LinuxSenses
+from infra.node.senses import configuration_of
 from infra.node.signing import Ed25519Signer, create_key, load_private_key
 from infra.settings import Settings
 from models.errors import NodeUnavailable
@@ -49,7 +49,7 @@ async def controlling(lab: Lab, settings: Settings, database: str, *, heal: bool
     )
     async with AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
-        baselines = [LinuxSenses(place).configuration() for place in lab.places.values()]
+        baselines = [configuration_of(place) for place in lab.places.values()]
         await declare(store, lab.mesh, baselines=baselines, now=clock.now())
         if heal:
             for place in lab.places.values():

@@ -31,7 +31,7 @@ from infra.lab import build
 from infra.lab.topology import Shape
 from infra.lab.topology import mesh as shaped
 from infra.node.place import NodePlace
-from infra.node.senses import LinuxSenses
+from infra.node.senses import configuration_of
 from infra.node.signing import create_key
 from infra.process import is_alive, send
 from infra.runfiles import end_recorded, lock_holder, only_one
@@ -137,7 +137,7 @@ async def installed(settings: Settings, *, lab: LabRequest | None, heal: bool, t
         supervisor.start(control(installation))
         store = PostgresStore(installation.app_url)
         stack.push_async_callback(store.close)
-        baselines = [LinuxSenses(place).configuration() for place in places]
+        baselines = [configuration_of(place) for place in places]
         await declare(store, mesh, baselines=baselines, now=SystemClock().now())
         supervisor.start(hands(installation))
         await supervisor.ready("gateway", "deployments", at_most=START_SECONDS)

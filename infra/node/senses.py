@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -182,3 +183,13 @@ def _close_all(descriptors: Iterable[int | None]) -> None:
     for descriptor in descriptors:
         if descriptor is not None:
             os.close(descriptor)
+
+
+def configuration_of(place: NodePlace) -> NodeBaseline:
+    """Read a node's configuration once and keep nothing open: an open socket would keep its namespace alive.
+
+    Raises:
+        ConfigurationInvalid: there is no such namespace.
+    """
+    with closing(LinuxSenses(place)) as senses:
+        return senses.configuration()
