@@ -78,6 +78,8 @@ async def test_a_link_gets_its_traffic_back_once_it_is_well_and_not_before(world
     operations = await world.operations(known)
     assert not [one for one in operations if one.remedy is RemedyName.UNCOST_LINK]
 
+    # A minute's rest after every heal would only make this test a minute longer.
+    await world.forget()
     await world.take_back(harm)
     await world.costs_become(link.id, lambda cost: cost == link.cost, "to carry traffic again", within=120)
     restored = await world.fixed(known | {one.incident for one in operations}, Element.of_link(link.id), within=60)

@@ -25,6 +25,7 @@ from models.ports import IncidentStory
 from models.remedy import ActionState, Closing, GuardState, OperationRecord
 from tasks import execute
 from tasks.diary import unreported
+from tasks.observer import Observer
 from tasks.wiring import Adapters, limits_of, using
 from tests.e2e.house import House, wait_gone
 from tests.e2e.waiting import NotYet, until
@@ -49,6 +50,7 @@ class World:
     store: PostgresStore
     lab: Lab
     injector: Injector
+    observer: Observer
 
     @property
     def mesh(self) -> str:
@@ -198,13 +200,25 @@ class World:
     async def put_back(self) -> None:
         """Take every harm and every standing cost back, and let the guards forget what tests did."""
         await self.injector.heal_all()
+        # What was lost before is remembered for some seconds; given back within them a link would be taken out again.
+        await until("the last symptom to go", self._is_well, within=QUIET_WITHIN)
         await until("costs to be taken back", self._take_costs_back, within=QUIET_WITHIN)
         now = SystemClock().now()
         async with self.store.unit() as uow:
             for one in await uow.incidents.open(self.mesh):
                 await uow.incidents.save(replace(one, state=IncidentState.CLOSED, closed_at=now))
+        await self.forget()
+
+    async def forget(self) -> None:
+        """Let the guards forget: no cool-down, no strike, no link that flapped, no action in the last hour."""
+        async with self.store.unit() as uow:
             await uow.guards.load(self.mesh)
             await uow.guards.save(self.mesh, GuardState())
+
+    async def _is_well(self) -> bool | NotYet:
+        now = SystemClock().now()
+        symptoms = (await self.observer.refresh(now)).symptoms(now)
+        return NotYet(str([f"{one.kind} {one.element}" for one in symptoms])) if symptoms else True
 
     async def _take_costs_back(self) -> bool | NotYet:
         async with self.store.unit() as uow:
@@ -237,7 +251,8 @@ async def at_work(house: House) -> AsyncIterator[World]:
     """Give a test its hands in a quiet installation, and put everything back after it."""
     store = PostgresStore(house.database)
     lab = house.lab
-    world = World(house, store, lab, Injector(lab, house.state / "faults.jsonl", SystemClock()))
+    injector = Injector(lab, house.state / "faults.jsonl", SystemClock())
+    world = World(house, store, lab, injector, Observer(store, lab.mesh))
     try:
         await world.quiet()
         try:
