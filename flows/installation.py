@@ -20,6 +20,7 @@ POOL = "mesh"
 CONTROL_QUEUE = "control"
 CHECK_SECONDS = 2.0  # a server that needs longer to say it is well is not ready yet
 SERVER_SECONDS = 180.0  # the first start migrates Prefect's database: 18 s measured, several times that on a busy disk
+TEMPORARY = "tmp"
 CODE = Path(__file__).resolve().parents[1]
 
 
@@ -72,6 +73,8 @@ def environment(installation: Installation) -> dict[str, str]:
         "DATABASE_URL": installation.app_url,
         "DO_NOT_TRACK": "1",
         "PREFECT_HOME": str(settings.state / "prefect"),
+        # Prefect's runner keeps a folder by a fixed name in there, which another user's runner may own already.
+        "TMPDIR": str(settings.state / TEMPORARY),
         "PREFECT_API_URL": installation.prefect_api,
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         # Nothing of ours is worth a look at somebody else's Prefect profile.

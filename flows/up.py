@@ -20,7 +20,7 @@ import structlog
 
 from ebpf import mounts
 from flows.declaration import declare
-from flows.installation import Installation, control, database, hands
+from flows.installation import TEMPORARY, Installation, control, database, hands
 from flows.orchestrator import PrefectOrchestrator
 from flows.watchdog import POSTS_FILE, Watchdog, end_run, read_posts, run_processes
 from infra.clock import SystemClock
@@ -116,6 +116,7 @@ async def installed(settings: Settings, *, lab: LabRequest | None, heal: bool, t
     state = settings.state
     # Postgres' own user must be able to pass through; secrets are files of mode 0600.
     state.mkdir(parents=True, exist_ok=True, mode=0o755)
+    (state / TEMPORARY).mkdir(exist_ok=True, mode=0o700)
     async with AsyncExitStack() as stack:
         stack.enter_context(only_one(state))
         await clear(settings)
