@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import cast
 
 from prefect import flow
+from prefect.states import Completed
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.incident import Incident, IncidentId, Outcome
+from models.incident import Incident, IncidentId, Outcome, OutcomeKind
 from models.ports import HealRequest
 from models.remedy import Decision, PlanHash, Remedy, Tier
 from tasks import analyze, approve, desk, execute, knowledge, longrun, monitor, plan, restore, verify
@@ -63,7 +65,11 @@ async def turn(asked: HealParameters) -> Outcome:
 @flow(name="heal-mesh", persist_result=False)
 async def heal_mesh(asked: HealParameters) -> Outcome:
     """Turn the MAPE-K cycle once: Monitor, Analyze, Plan, Execute, over Knowledge."""
-    return await turn(asked)
+    outcome = await turn(asked)
+    if outcome.kind is OutcomeKind.AWAITING_APPROVAL:
+        # Prefect shows people the state's name, and gives the caller the outcome in it.
+        return cast("Outcome", Completed(name="AwaitingApproval", message=outcome.reason, data=outcome))
+    return outcome
 
 
 @flow(name="restore-link", persist_result=False)
