@@ -160,7 +160,7 @@ def verdict(result: TrialResult) -> tuple[bool, str]:
     if result.never_recovered or (result.loss_after or 0.0) > HEALED_LOSS:
         by = "the fault" if result.actions else "nothing acted, and routing alone did not repair it: the fault"
         return False, f"not healed: {by} still loses packets after {result.outage_s or 0:.0f} s ({losses})"
-    return True, f"healed: {result.outage_s:.1f} s from the fault to the first clean second ({losses})"
+    return True, f"healed: {result.outage_s or 0.0:.1f} s from the fault to the first clean second ({losses})"
 
 
 def where_to_look(running: Running) -> list[str]:

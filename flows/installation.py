@@ -81,6 +81,9 @@ def environment(installation: Installation) -> dict[str, str]:
         "PREFECT_PROFILES_PATH": str(settings.state / "prefect" / "profiles.toml"),
         # A worker asks this often for runs; with the default of ten a successor would come ten seconds late.
         "PREFECT_WORKER_QUERY_SECONDS": "1",
+        # Prefect asks one thing synchronously at each flow's start, inside our event loop. With its default of 60 s a
+        # server that hangs would stop the watch and its beat for that long; a beat may be 5 s old.
+        "PREFECT_API_REQUEST_TIMEOUT": "4",
         # Packages are byte-compiled at set-up; a run that compiles them again starts four seconds later.
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",

@@ -47,6 +47,7 @@ class Known:
         open_incidents: How many, or which ones (then links and nodes known to be dead count as gone).
         baselines: Each node's recorded configuration.
         management: The node the controller speaks through, when it speaks over the mesh itself.
+        spent: Plans this incident sent of which nothing stands: refused, failed or undone on every node.
         tried: Plans this incident saw fail: the same plan acts once, so asking again would change nothing.
     """
 
@@ -58,6 +59,7 @@ class Known:
     baselines: Mapping[NodeId, NodeBaseline] = field(default_factory=dict)
     management: NodeId | None = None
     tried: frozenset[PlanHash] = frozenset()
+    spent: frozenset[PlanHash] = frozenset()
 
 
 class Patience(StrEnum):
@@ -159,6 +161,8 @@ def _memory_guards(remedy: Remedy, known: Known, limits: Limits, now: datetime) 
         yield Refusal(f"{strikes} attempts on {strike_key(remedy)} failed; a person decides", Patience.ESCALATE)
     if remedy.plan_hash in known.tried:
         yield Refusal("this very plan was tried in this incident and did not help", Patience.ESCALATE)
+    if remedy.attempt >= limits.attempts_before_escalation:
+        yield Refusal(f"the nodes did not take this plan {remedy.attempt} times; a person decides", Patience.ESCALATE)
     for name in _elements(remedy):
         until = guards.cooldown_until.get(name)
         if until is not None and now < until:

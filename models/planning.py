@@ -77,6 +77,7 @@ def choose(diagnosis: Diagnosis, mesh: Mesh, known: Known, limits: Limits, *, no
             remedy = replace(remedy, actions=actions, tier=_tier(cause, limits))
             if touches_articulation(remedy, articulation_nodes(mesh, costed_out(known.standing, mesh))):
                 remedy = replace(remedy, tier=Tier.APPROVAL)
+        remedy = _not_sent_before(remedy, known)
         no = _first_refusal(remedy, mesh, known, limits, now)
         if no is None:
             reason = f"{name} for {_named(cause)} at {cause.confidence:.2f}; expected success {success:.2f} ({counts})"
@@ -97,6 +98,13 @@ def cost_actions(link: Link, cost: int) -> tuple[Action, ...]:
         Action(end.node, Verb.SET_COST, {"interface": end.name, "cost": cost}, Element.of_link(link.id))
         for end in (link.a, link.b)
     )
+
+
+def _not_sent_before(remedy: Remedy, known: Known) -> Remedy:
+    """Number the attempt: a node answers for an operation it knows with what became of it, and acts no second time."""
+    while remedy.plan_hash in known.spent - known.tried:
+        remedy = replace(remedy, attempt=remedy.attempt + 1)
+    return remedy
 
 
 def _first_refusal(remedy: Remedy, mesh: Mesh, known: Known, limits: Limits, now: datetime) -> Refusal | None:

@@ -89,6 +89,7 @@ class Remedy:
         reason: Why this one, with the prior's counts.
         evidence_at: Instant of the evidence it rests on; stale evidence is refused before acting.
         refused: Better-ranked remedies that a limit refused, as (remedy, limit's sentence).
+        attempt: Counts up when the same plan was sent before and no node kept it, so that its operations are new.
     """
 
     incident: IncidentId
@@ -99,13 +100,15 @@ class Remedy:
     reason: str
     evidence_at: datetime
     refused: tuple[tuple[RemedyName, str], ...] = ()
+    attempt: int = 0
 
     @property
     def plan_hash(self) -> PlanHash:
-        """SHA-256 over incident, name and actions: what an approval and a signature bind to."""
+        """SHA-256 over incident, name, attempt and actions: what an approval and a signature bind to."""
         content = [
             self.incident,
             self.name,
+            self.attempt,
             [[one.node, one.verb, sorted(one.arguments.items()), str(one.element)] for one in self.actions],
         ]
         return PlanHash(hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest())
@@ -243,6 +246,7 @@ class Limits:
     flap_suppress: float = 2000.0
     flap_reuse: float = 750.0
     strikes_before_escalation: int = 2
+    attempts_before_escalation: int = 3
     storm_share: float = 0.34
     max_actions_per_hour: int = 30
     lease: timedelta = timedelta(seconds=20)

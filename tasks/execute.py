@@ -80,6 +80,9 @@ async def _request(world: Adapters, incident: Incident, remedy: Remedy) -> None:
         if not fresh & {one.element for one in incident.symptoms}:
             raise RemedyRejected(remedy.name, "the symptoms were gone at the last look before acting")
     async with world.store.unit() as uow:
+        if await uow.actions.of_plan(remedy.plan_hash):
+            # A turn that died went this far; asking again would count one action twice.
+            return
         known = await known_in(uow, incident.mesh, incident.id)
         limit = refusal(remedy, observer.mesh, known, world.limits, now=now)
         if limit is not None:
@@ -126,13 +129,18 @@ async def _settled(world: Adapters, remedy: Remedy) -> tuple[OperationRecord, ..
         await world.store.wait("reports", at_most=POLL)
 
 
-async def close(operations: Sequence[OperationRecord], closing: Closing) -> None:
-    """Commit or undo operations; returns when every node reported it, or when the lease would do it anyway."""
+async def close(operations: Sequence[OperationRecord], closing: Closing) -> bool:
+    """Commit or undo operations, and wait for the nodes to report it.
+
+    Returns:
+        Whether every operation is reported as asked. An undo that was not confirmed is done by the lease; a commit that
+        was not confirmed did not happen.
+    """
     world = adapters()
     signer = signing_key(world)
     mine = [one for one in operations if one.state not in FAILED_STATES]
     if not mine:
-        return
+        return closing is Closing.UNDO
     now = world.clock.now()
     async with world.store.unit() as uow:
         for one in mine:
@@ -145,10 +153,12 @@ async def close(operations: Sequence[OperationRecord], closing: Closing) -> None
     while world.clock.now() < deadline:
         async with world.store.unit() as uow:
             records = [await uow.actions.get(one.operation) for one in mine]
-        if all(one is not None and one.state in {wanted, *FAILED_STATES} for one in records):
-            return
+        states = {one.state for one in records if one is not None}
+        if states <= {wanted, *FAILED_STATES}:
+            return states == {wanted} and len(mine) == len(operations)
         await world.store.wait("reports", at_most=POLL)
     log.warning("closing not confirmed in time", closing=closing, operations=[one.operation for one in mine])
+    return False
 
 
 async def _mesh_of(uow: UnitOfWork, record: OperationRecord) -> str:

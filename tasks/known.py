@@ -8,8 +8,9 @@ from models.guardrails import Known, costed_out
 from models.incident import IncidentId, OutcomeKind
 from models.mesh import LinkId, Mesh
 from models.ports import UnitOfWork
-from models.remedy import Limits, OperationRecord, PlanHash
+from models.remedy import ActionState, Limits, OperationRecord, PlanHash
 
+_NOTHING_STANDS = {ActionState.REFUSED, ActionState.FAILED, ActionState.UNDONE}
 _DID_NOT_HELP = {OutcomeKind.NO_EFFECT, OutcomeKind.WORSE_UNDONE, OutcomeKind.AMBIGUOUS}
 
 
@@ -20,6 +21,9 @@ async def known_in(uow: UnitOfWork, mesh: str, incident: IncidentId) -> Known:
     baselines = {node.id: await uow.meshes.baseline(mesh, node.id) for node in nodes}
     story = await uow.incidents.story(incident)
     tried = [one.plan_hash for one in story.outcomes if one.kind in _DID_NOT_HELP] if story else []
+    operations: dict[PlanHash, set[ActionState]] = {}
+    for one in story.operations if story else ():
+        operations.setdefault(one.plan_hash, set()).add(one.state)
     return Known(
         priors=await uow.knowledge.priors(mesh),
         guards=await uow.guards.load(mesh),
@@ -28,6 +32,7 @@ async def known_in(uow: UnitOfWork, mesh: str, incident: IncidentId) -> Known:
         open_incidents=tuple(await uow.incidents.open(mesh)),
         baselines={node: baseline for node, baseline in baselines.items() if baseline is not None},
         tried=frozenset(PlanHash(one) for one in tried),
+        spent=frozenset(plan for plan, states in operations.items() if states <= _NOTHING_STANDS),
     )
 
 

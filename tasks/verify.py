@@ -18,6 +18,7 @@ from tasks.known import costs_after
 from tasks.monitor import look
 from tasks.wiring import Adapters, adapters
 
+REFUSED_WATCH = timedelta(seconds=3)
 ASK_EVERY = timedelta(seconds=0.5)
 # Commit must reach the node before its lease runs out: an answer takes up to execute.ANSWER_WITHIN.
 BEFORE_LEASE_ENDS = execute.ANSWER_WITHIN
@@ -47,13 +48,31 @@ async def prove(incident: Incident, remedy: Remedy, trial: Trial, execution: Exe
     if execution.was_applied:
         verification = await _judged(world, incident, trial, until=started + world.limits.lease - BEFORE_LEASE_ENDS)
     else:
-        verification = await _watched(world, incident, remedy, trial, until=started + world.limits.watch)
+        # What was refused is soon tried again; what nobody tried gets the time that routing may need.
+        patience = REFUSED_WATCH if remedy.actions else world.limits.watch
+        verification = await _watched(world, incident, remedy, trial, until=started + patience)
+    # Written down before the commit: a change that stays must have its proof, whatever dies in between.
+    await _record(world, verification)
+    if not execution.was_applied:
+        return verification
+    healed = verification.verdict is Verdict.HEALED
+    confirmed = await execute.close(execution.operations, Closing.COMMIT if healed else Closing.UNDO)
+    if not healed or confirmed:
+        return verification
+    await execute.close(execution.operations, Closing.UNDO)
+    unconfirmed = replace(
+        verification,
+        at=world.clock.now(),
+        verdict=Verdict.INCONCLUSIVE,
+        reason=f"{verification.reason}; but a node did not confirm that it keeps the change, so all of it is undone",
+    )
+    await _record(world, unconfirmed)
+    return unconfirmed
+
+
+async def _record(world: Adapters, verification: Verification) -> None:
     async with world.store.unit() as uow:
         await uow.incidents.record_verification(verification)
-    if execution.was_applied:
-        healed = verification.verdict is Verdict.HEALED
-        await execute.close(execution.operations, Closing.COMMIT if healed else Closing.UNDO)
-    return verification
 
 
 async def _judged(world: Adapters, incident: Incident, trial: Trial, *, until: datetime) -> Verification:

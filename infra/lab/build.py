@@ -135,10 +135,13 @@ async def up(mesh: Mesh, *, state: Path, timers: Timers | None = None) -> Lab:
             f"a lab named {lab.name} exists already", "take it down first, or name this one anew"
         )
     started = time.monotonic()
+    building = asyncio.create_task(asyncio.to_thread(_build, lab))
     try:
-        await asyncio.to_thread(_build, lab)
+        await asyncio.shield(building)
     except BaseException:
-        # Half a lab would stand in the way of the next one; this also covers an interrupted caller.
+        # Half a lab would stand in the way of the next one. A caller that was interrupted leaves a thread that still
+        # builds: what it makes after the removal, nobody would find.
+        await asyncio.wait({building})
         _remove(state, lab.name)
         raise
     seconds = round(time.monotonic() - started, 3)

@@ -11,12 +11,13 @@ import pytest
 from flows.healing import HealParameters, answer, turn
 from models.errors import DecisionRefused
 from models.incident import FaultKind, Incident, IncidentState, OutcomeKind, Verdict
+from models.mesh import NodeId
 from models.ports import HealRequest
 from models.remedy import ActionState, Limits, Prior, RemedyName
 from tasks import analyze, execute, knowledge, monitor, plan, verify
 from tests.models.samples import DATA, lossy
 from tests.tasks.virtual_time import virtual_time
-from tests.tasks.world import LINK, ClosedLoop, closed_loop
+from tests.tasks.world import LIMITS, LINK, ClosedLoop, closed_loop
 
 # The other way round the ring.
 DETOUR = "n0--n3"
@@ -144,6 +145,36 @@ async def test_a_remedy_that_does_not_help_is_undone_counts_a_strike_and_is_not_
         assert "this very plan was tried" in story.remedies[-1].reason
         assert story.incident.state is IncidentState.ESCALATED
         assert loop.writes == 4
+
+
+@virtual_time
+async def test_a_plan_that_a_node_missed_is_sent_anew_by_the_next_turn_and_heals():
+    async with closed_loop() as loop:
+        incident = await broken(loop)
+        loop.actuators[NodeId("n2")].is_away = True
+        first = await turn(asked(incident))
+        loop.actuators[NodeId("n2")].is_away = False
+        await asyncio.sleep(execute.ORDER_EXPIRY.total_seconds())
+        second = await turn(asked(incident))
+        assert [first.kind, second.kind] == [OutcomeKind.REFUSED, OutcomeKind.FIXED], second.reason
+        assert loop.is_costed_out()
+
+
+@virtual_time
+async def test_a_fix_that_one_end_never_confirms_to_keep_is_undone_and_not_called_fixed():
+    async with closed_loop() as loop:
+        incident = await broken(loop)
+        turning = asyncio.create_task(turn(asked(incident)))
+        await loop.until_costed_out()
+        loop.actuators[NodeId("n2")].is_away = True
+        outcome = await turning
+        story = await loop.story(incident.id)
+        loop.actuators[NodeId("n2")].is_away = False
+        await asyncio.sleep(LIMITS.lease.total_seconds())
+        assert [one.verdict for one in story.verifications] == [Verdict.HEALED, Verdict.INCONCLUSIVE]
+        assert outcome.kind is OutcomeKind.AMBIGUOUS, outcome.reason
+        assert "did not confirm" in outcome.reason
+        assert loop.settings() == {}
 
 
 @virtual_time
