@@ -20,25 +20,27 @@ ORDER = (
     "test_demo.py",
     "test_approval.py",
     "test_requests.py",
-    "test_browser.py",
-    "test_heal.py",
     "test_kills.py",
+    "test_heal.py",
+    "test_browser.py",
     "test_ctrl_c.py",
 )
 NEEDED = ("babeld", "nft", "ip", "bpftool")
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark what is collected here, early enough for `-m`, and skip what cannot run here, saying why."""
+    item.add_marker(pytest.mark.e2e)
+    # Every wait has a shorter bound of its own; a pair of kill and stage holds several of them.
+    item.add_marker(pytest.mark.timeout(600))
+    if reason := why_not():
+        item.add_marker(pytest.mark.skip(reason=reason))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what cannot run here, saying why, and put the modules of this folder last and into their order."""
+    """Put the modules of this folder last and into their order."""
     mine = [one for one in items if HERE in one.path.parents]
-    reason = why_not()
-    for one in mine:
-        one.add_marker(pytest.mark.e2e)
-        # Every wait has a shorter bound of its own; a pair of kill and stage holds several of them.
-        one.add_marker(pytest.mark.timeout(600))
-        if reason:
-            one.add_marker(pytest.mark.skip(reason=reason))
     rest = [one for one in items if HERE not in one.path.parents]
     items[:] = [*rest, *sorted(mine, key=lambda one: ORDER.index(one.path.name))]
 
