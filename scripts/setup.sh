@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Set-up: system packages, Python environment, eBPF objects. What is done already is skipped, so this may run every time.
 #
-#   PYTHON=python3.11 WITH_BROWSER=1 scripts/setup.sh
+#   PYTHON=python3.11 FOR_TESTS=1 scripts/setup.sh
 #
 # Each part leaves a stamp in .setup/ named after what it was made from; a changed lock or a changed source runs it again.
 set -euo pipefail
@@ -43,8 +43,12 @@ ls /usr/lib/*/libbpf.so.1 >/dev/null 2>&1 || wanted+=(libbpf1)
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || wanted+=(postgresql-15 postgresql-contrib)
 python=${PYTHON:-python3}
 "$python" -c 'import ensurepip, venv' 2>/dev/null || wanted+=(python3-venv)
-# A test that looks at a page skips itself, with its reason, where there is no browser and no root to install one.
-if [ -n "${WITH_BROWSER:-}" ] && [ "$(id -u)" = 0 ]; then need chromium chromium; fi
+# What only tests use. A test that lacks it skips itself, with its reason, where there is no root to install it.
+if [ -n "${FOR_TESTS:-}" ] && [ "$(id -u)" = 0 ]; then
+    need chromium chromium
+    need bpftool bpftool
+    need ping iputils-ping
+fi
 
 if [ ${#wanted[@]} -gt 0 ]; then
     [ "$(id -u)" = 0 ] || fail "these packages are missing, and only root can install them: apt-get install ${wanted[*]}"
