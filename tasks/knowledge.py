@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 from models.guardrails import Known, after_outcome
 from models.incident import Incident, IncidentState, Outcome, OutcomeKind, Verdict, Verification
-from models.remedy import Remedy, RemedyName
+from models.ports import UnitOfWork
+from models.remedy import ActionState, Remedy, RemedyName
 from tasks.diary import stage
 from tasks.execute import Execution
 from tasks.known import known_in
@@ -44,6 +46,7 @@ async def record(incident: Incident, remedy: Remedy, execution: Execution, verif
     async with world.store.unit() as uow:
         current = await uow.incidents.get(incident.id, for_update=True) or incident
         await uow.incidents.record_outcome(outcome)
+        await _say_for_the_dead(uow, incident, now)
         guards = await uow.guards.load(incident.mesh)
         await uow.guards.save(
             incident.mesh, after_outcome(guards, remedy, kind, world.limits, now=now, applied=execution.was_applied)
@@ -57,6 +60,19 @@ async def record(incident: Incident, remedy: Remedy, execution: Execution, verif
             current = replace(current, state=IncidentState.OPEN)
         await uow.incidents.save(current)
     return outcome
+
+
+async def _say_for_the_dead(uow: UnitOfWork, incident: Incident, now: datetime) -> None:
+    """Record as fixed what an earlier run proved and committed, and died before it could say so."""
+    story = await uow.incidents.story(incident.id)
+    if story is None:
+        return
+    committed = {one.plan_hash for one in story.operations if one.state is ActionState.COMMITTED}
+    left = committed - {one.plan_hash for one in story.outcomes}
+    for one in story.verifications:
+        if one.verdict is Verdict.HEALED and one.plan_hash in left:
+            reason = f"{one.reason}; the run that proved it ended before it was judged"
+            await uow.incidents.record_outcome(Outcome(incident.id, OutcomeKind.FIXED, reason, one.plan_hash, now))
 
 
 def _kind(remedy: Remedy, execution: Execution, verification: Verification) -> OutcomeKind:

@@ -88,6 +88,24 @@ async def test_a_dry_run_says_what_it_would_do_changes_nothing_and_stores_no_out
 
 
 @virtual_time
+async def test_what_a_run_proved_and_died_before_saying_is_said_by_the_next():
+    async with closed_loop() as loop:
+        incident = await monitor.collect(loop.mesh.name, (await broken(loop)).id)
+        known = await knowledge.recall(incident)
+        remedy = await plan.select(loop.mesh.name, await analyze.diagnose(incident), known)
+        trial = await verify.begin(incident, remedy)
+        await verify.prove(incident, remedy, trial, await execute.apply(incident, remedy))
+        await turn(asked(incident))
+        story = await loop.story(incident.id)
+        async with loop.unit() as uow:
+            priors = await uow.knowledge.priors(loop.mesh.name)
+        assert [one.state for one in story.operations] == [ActionState.COMMITTED] * 2
+        assert (remedy.plan_hash, OutcomeKind.FIXED) in {(one.plan_hash, one.kind) for one in story.outcomes}
+        assert priors == {(FaultKind.GREY, RemedyName.COST_OUT_LINK): Prior(fixed=1)}
+        assert story.incident.state is IncidentState.CLOSED
+
+
+@virtual_time
 async def test_a_fault_that_is_gone_at_the_last_look_is_not_acted_on_and_counts_as_fixed_by_itself():
     async with closed_loop() as loop:
         incident = await monitor.collect(loop.mesh.name, (await broken(loop)).id)
