@@ -56,7 +56,9 @@ class Installed:
         deadline = loop.time() + SAMPLES_WITHIN_SECONDS
         while True:
             async with self._store.unit() as uow:
-                seen = set(await uow.samples.latest(self._mesh))
+                latest = await uow.samples.latest(self._mesh)
+            # A mesh of the same name may have stood here before; its samples say nothing of this one.
+            seen = {node for node, one in latest.items() if self._since is None or one.at >= self._since}
             if seen >= nodes or loop.time() > deadline:
                 break
             await asyncio.sleep(LOOK_SECONDS)

@@ -125,10 +125,12 @@ class Supervisor:
         try:
             async with asyncio.timeout(at_most):
                 while any(not one.done() for one in waits):
+                    # One that gave up before we came is among no tasks to wait for.
+                    self._raise_failure()
                     pending = {one for one in waits if not one.done()}
                     living = {one for one in self._keepers.values() if not one.done()}
                     await asyncio.wait(pending | living, return_when=asyncio.FIRST_COMPLETED)
-                    self._raise_failure()
+            self._raise_failure()
         except TimeoutError as error:
             late = next(one.get_name() for one in waits if not one.done())
             raise SourceUnavailable(late, f"not ready after {at_most:.0f} s; read {self._log_of(late)}") from error

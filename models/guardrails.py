@@ -250,6 +250,9 @@ def after_outcome(
         now: Aware UTC.
         applied: Whether the nodes applied it; a remedy without actions never cools anything down.
     """
+    if not remedy.actions and remedy.refused:
+        # Nothing was tried because a guard said wait; waiting is no failure of anything.
+        return state
     key = strike_key(remedy)
     strikes, cooldown = dict(state.strikes), dict(state.cooldown_until)
     if kind in {OutcomeKind.FIXED, OutcomeKind.FIXED_BY_ITSELF}:

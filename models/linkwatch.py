@@ -74,6 +74,23 @@ class Finding:
     strength: float
 
 
+@dataclass(frozen=True, slots=True)
+class ProbingEnd:
+    """An end that reports, and since when its peer may be expected to answer.
+
+    Attributes:
+        way: From this end to the other.
+        interface: At this end.
+        node: Whose readings tell of the probes.
+        answering: POSIX seconds; what was judged before tells nothing.
+    """
+
+    way: Way
+    interface: str
+    node: NodeHistory
+    answering: float
+
+
 @dataclass(slots=True)
 class LinkWatch:
     """State of one link's tests between evaluations."""
@@ -185,18 +202,21 @@ class LinkWatch:
 
     # --- probes
 
-    def _fresh_ends(self, nodes: Mapping[NodeId, NodeHistory], now: float) -> list[tuple[Way, str, NodeHistory]]:
+    def _fresh_ends(self, nodes: Mapping[NodeId, NodeHistory], now: float) -> list[ProbingEnd]:
         fresh = []
         for way in Way:
-            near = self.ends(way)[0]
-            node = nodes[near.node]
+            near, far = self.ends(way)
+            node, peer = nodes[near.node], nodes[far.node]
             latest = node.latest
             if (
                 latest is not None
+                and peer.latest is not None
                 and len(node.readings) >= self.tuning.min_samples
                 and latest.time > now - self.tuning.fresh_seconds
             ):
-                fresh.append((way, near.name, node))
+                # Whoever does not collect yet does not answer yet; that is no loss.
+                answering = peer.readings[0].time + self.tuning.probe_timeout
+                fresh.append(ProbingEnd(way, near.name, node, answering))
         return fresh
 
     def _test_probes(
@@ -208,7 +228,7 @@ class LinkWatch:
         patience: float,
     ) -> None:
         ends = self._fresh_ends(nodes, now)
-        until = max((node.readings[-1].time for _, _, node in ends), default=0.0)
+        until = max((one.node.readings[-1].time for one in ends), default=0.0)
         windows = np.array([one for one in self.tuning.windows if one >= 1.0])
         tallies = [self._probe_tallies(ends, float(window)) for window in windows]
         for kind in ProbeKind:
@@ -245,15 +265,13 @@ class LinkWatch:
         if best is not None:
             alarm.strength = float(lost[best] / (1 + math.sqrt(0.01 * sent[best])))
 
-    def _probe_tallies(
-        self, ends: list[tuple[Way, str, NodeHistory]], seconds: float
-    ) -> dict[tuple[Way, ProbeKind, SizeClass], Tally]:
+    def _probe_tallies(self, ends: list[ProbingEnd], seconds: float) -> dict[tuple[Way, ProbeKind, SizeClass], Tally]:
         found: dict[tuple[Way, ProbeKind, SizeClass], Tally] = {}
-        for way, interface, node in ends:
-            latest = node.readings[-1]
-            earlier = node.readings[node.index_at(latest.time - seconds)]
-            for key, tally in probe_differences(earlier, latest, interface).items():
-                found[way, *key] = tally
+        for end in ends:
+            latest = end.node.readings[-1]
+            earlier = end.node.readings[end.node.index_at(max(latest.time - seconds, end.answering))]
+            for key, tally in probe_differences(earlier, latest, end.interface).items():
+                found[end.way, *key] = tally
         return found
 
     # --- the view

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from flows.commands.desk import caller, opened, out, write_json
 
@@ -92,7 +92,7 @@ def _list(*, as_json: bool) -> None:
     if as_json:
         write_json(found)
         return
-    table = Table("incident", "state", "opened (UTC)", "symptoms")
+    table = Table(Column("incident", no_wrap=True), "state", "opened (UTC)", "symptoms")
     for one in found:
         symptoms = ", ".join(f"{symptom.kind.value} {symptom.element}" for symptom in one.symptoms)
         table.add_row(one.id, one.state.value, f"{one.opened_at:%d %b %H:%M:%S}", symptoms)

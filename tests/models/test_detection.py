@@ -168,6 +168,20 @@ def test_a_node_whose_samples_stop_is_not_a_fault_of_the_mesh():
     assert [symptoms for _, symptoms in seen if symptoms] == []
 
 
+def test_a_peer_that_does_not_collect_yet_does_not_lose_our_probes():
+    def starting(t, sample):
+        if sample.node == "n2" and t < FAULT:
+            return None
+        return replace(sample, missing=frozenset({"counters"}))
+
+    def deaf(t, link, *_):
+        return 1.0 if "n2" in link.split("--") and t < FAULT else 0.0
+
+    simulated = world(15, harm=deaf, reading=starting)
+    seen = [one.kind for _, symptoms in watched(simulated, FAULT + 4) for one in symptoms]
+    assert SymptomKind.PROBE_LOSS not in seen
+
+
 def test_missing_counters_leave_the_probes_to_speak():
     simulated = world(
         14,

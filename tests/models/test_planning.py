@@ -292,5 +292,14 @@ def test_a_refusal_that_time_ends_is_waited_out():
     assert (remedy.name, remedy.refused[0][1]) == (RemedyName.OBSERVE, "an operator paused all actions")
 
 
+def test_turns_that_only_waited_are_no_strikes():
+    waiting = chosen(on_link("n1--n2"), guards=GuardState(paused=True))
+    state = GuardState(paused=True)
+    for _ in range(LIMITS.strikes_before_escalation):
+        state = after_outcome(state, waiting, OutcomeKind.NO_EFFECT, LIMITS, now=START)
+    assert state == GuardState(paused=True)
+    assert chosen(on_link("n1--n2"), guards=GuardState()).name is RemedyName.COST_OUT_LINK
+
+
 def test_islands_are_what_is_left():
     assert islands(LINE, {"a--b"}) == {frozenset({"a"}), frozenset({"b", "c"})}
