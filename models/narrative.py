@@ -7,7 +7,7 @@ from datetime import datetime
 
 from models.incident import Cause, Diagnosis, Symptom
 from models.ports import IncidentStory
-from models.remedy import OperationRecord, Remedy
+from models.remedy import OperationRecord, Remedy, Tier
 
 # More evidence than this does not help at three in the morning; the API has the rest.
 SENTENCES = 2
@@ -57,7 +57,9 @@ def _of_cause(cause: Cause) -> str:
 
 def _of_remedy(remedy: Remedy) -> str:
     refused = "".join(f"; not {name}: {why}" for name, why in remedy.refused)
-    return f"{remedy.name} (tier {remedy.tier.name.lower()}): {remedy.reason}{refused}"
+    # Whoever approves or denies types the plan's hash.
+    plan = f" [plan {remedy.plan_hash}]" if remedy.tier is Tier.APPROVAL else ""
+    return f"{remedy.name} (tier {remedy.tier.name.lower()}): {remedy.reason}{refused}{plan}"
 
 
 def _of_operation(operation: OperationRecord) -> Iterator[tuple[datetime, str]]:

@@ -13,7 +13,7 @@ from rich.table import Column, Table
 from flows.commands.desk import caller, opened, out, write_json
 
 if TYPE_CHECKING:
-    from models.incident import Cause, Incident
+    from models.incident import Incident
     from models.ports import IncidentStory, Store
     from models.remedy import Decision, DecisionKind
 
@@ -116,33 +116,13 @@ async def read_story(incident: str, *, store: Store | None = None) -> IncidentSt
 
 
 def told(story: IncidentStory) -> list[str]:
-    """Tell a story in lines, each stage in the order it happened."""
-    opened_at = story.incident.opened_at
-    rows = [
-        *((one.at, f"diagnosis: {_cause(one.causes[0])} ({one.method})") for one in story.diagnoses),
-        *(
-            (one.evidence_at, f"remedy: {one.name.value}, {one.reason} [plan {one.plan_hash}]")
-            for one in story.remedies
-        ),
-        *(
-            (one.requested_at, f"action on {one.action.node}: {one.action.verb.value}, now {one.state.value}")
-            for one in story.operations
-        ),
-        *((one.at, f"verified: {one.verdict.value}, {one.reason}") for one in story.verifications),
-        *((one.decided_at, f"decided: {one.kind.value} by {one.decided_by}") for one in story.decisions),
-        *((one.at, f"outcome: {one.kind.value if one.kind else 'none'}, {one.reason}") for one in story.outcomes),
-    ]
-    head = f"incident {story.incident.id} on {story.incident.mesh}: {story.incident.state.value}"
-    symptoms = [
-        f"  symptom: {one.kind.value} {one.element} since {one.since:%H:%M:%S}" for one in story.incident.symptoms
-    ]
-    ordered = sorted(rows, key=lambda row: row[0])
-    return [head, *symptoms, *(f"  {(at - opened_at).total_seconds():+8.1f} s  {text}" for at, text in ordered)]
+    """Tell a story in lines, each with the seconds since the incident was opened."""
+    from models.narrative import told as narrated  # noqa: PLC0415 - `--help` needs none of it
 
-
-def _cause(cause: Cause) -> str:
-    where = f" at {cause.element}" if cause.element else ""
-    return f"{cause.fault.value}{where}, confidence {cause.confidence:.2f}"
+    incident = story.incident
+    head = f"incident {incident.id} on {incident.mesh}: {incident.state.value}"
+    lines = [f"  {(at - incident.opened_at).total_seconds():+8.1f} s  {text}" for at, text in narrated(story)]
+    return [head, *lines]
 
 
 def approve(
