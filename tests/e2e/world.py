@@ -39,6 +39,8 @@ LEASE = timedelta(seconds=20)
 LEASE_SLACK = timedelta(seconds=15)
 # A collector that began anew knows nothing yet; five seconds of probes are what the restorer looks at, too.
 FRESH_SAMPLES = 10
+# Longer than any window a detector looks at before it speaks of a link.
+WELL_FOR = timedelta(seconds=4)
 FINAL = {ActionState.COMMITTED, ActionState.UNDONE, ActionState.REFUSED, ActionState.FAILED}
 
 
@@ -198,11 +200,27 @@ class World:
         return True
 
     async def put_back(self) -> None:
-        """Take every harm and every standing cost back, and let the guards forget what tests did."""
+        """Take every harm and every standing cost back, and let the guards forget what tests did.
+
+        Paused meanwhile: what was lost before is remembered for some seconds, and a link given back within them would
+        be taken out again.
+        """
+        await self._set_guards(GuardState(paused=True))
         await self.injector.heal_all()
-        # What was lost before is remembered for some seconds; given back within them a link would be taken out again.
-        await until("the last symptom to go", self._is_well, within=QUIET_WITHIN)
         await until("costs to be taken back", self._take_costs_back, within=QUIET_WITHIN)
+        await self.lab.settled(timeout_s=QUIET_WITHIN)
+        well_since = SystemClock().now()
+
+        async def stays_well() -> bool | NotYet:
+            nonlocal well_since
+            now = SystemClock().now()
+            symptoms = (await self.observer.refresh(now)).symptoms(now)
+            if symptoms:
+                well_since = now
+                return NotYet(str([f"{one.kind} {one.element}" for one in symptoms]))
+            return True if now - well_since >= WELL_FOR else NotYet(f"well since {well_since}")
+
+        await until("the last symptom to go", stays_well, within=QUIET_WITHIN)
         now = SystemClock().now()
         async with self.store.unit() as uow:
             for one in await uow.incidents.open(self.mesh):
@@ -211,14 +229,12 @@ class World:
 
     async def forget(self) -> None:
         """Let the guards forget: no cool-down, no strike, no link that flapped, no action in the last hour."""
+        await self._set_guards(GuardState())
+
+    async def _set_guards(self, state: GuardState) -> None:
         async with self.store.unit() as uow:
             await uow.guards.load(self.mesh)
-            await uow.guards.save(self.mesh, GuardState())
-
-    async def _is_well(self) -> bool | NotYet:
-        now = SystemClock().now()
-        symptoms = (await self.observer.refresh(now)).symptoms(now)
-        return NotYet(str([f"{one.kind} {one.element}" for one in symptoms])) if symptoms else True
+            await uow.guards.save(self.mesh, state)
 
     async def _take_costs_back(self) -> bool | NotYet:
         async with self.store.unit() as uow:
