@@ -78,4 +78,5 @@ def _remedy(remedy: Remedy) -> RemedyView:
         actions=remedy.actions,
         evidence_at=remedy.evidence_at,
         refused=[RefusedRemedy(name=name, limit=limit) for name, limit in remedy.refused],
+        attempt=remedy.attempt,
     )

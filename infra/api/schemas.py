@@ -127,6 +127,7 @@ class RemedyView(View):
     actions: list[ActionView]
     evidence_at: datetime
     refused: list[RefusedRemedy]
+    attempt: int = Field(description="How often the same plan was sent before in this incident and no node kept it.")
 
 
 class ReportView(View):
