@@ -79,7 +79,11 @@ async def test_a_story_is_told_in_the_order_it_happened(waiting: FakeStore) -> N
     lines = operator.told(await operator.read_story(ID, store=waiting))
     assert lines[0] == f"incident inc-1 on {Settings().mesh}: awaiting-approval"
     told = "\n".join(lines[1:])
-    parts = ["remedy    cost-out-link", "diagnosis grey of link:n0--n1 0.90", "outcome   awaiting-approval: a person decides"]
+    parts = [
+        "remedy    cost-out-link",
+        "diagnosis grey of link:n0--n1 0.90",
+        "outcome   awaiting-approval: a person decides",
+    ]
     assert sorted(told.index(part) for part in parts) == [told.index(part) for part in parts]
 
 
