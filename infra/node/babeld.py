@@ -11,11 +11,9 @@ each other for up to a second, until a sequence number request is answered.
 
 from __future__ import annotations
 
-from contextlib import closing
-
-from infra.node.control import ControlSocket
+from infra.node.control import ask_in_turn, read_configuration
 from infra.node.place import Daemon
-from models.errors import ConfigurationInvalid, SourceUnavailable
+from models.errors import SourceUnavailable
 
 _INFINITY = 65535
 # babeld's own default, where the configuration names no interval.
@@ -63,21 +61,13 @@ class Babeld:
         self._daemon = daemon
         hellos = [
             float(words[words.index("hello-interval") + 1])
-            for words in (line.split("#")[0].split() for line in self._config().splitlines())
+            for words in (line.split("#")[0].split() for line in read_configuration(self._daemon).splitlines())
             if "hello-interval" in words[:-1]
         ]
         self.patience_s = _HELLOS * max(hellos, default=_DEFAULT_HELLO_S) + _SLACK_S
 
-    def _config(self) -> str:
-        try:
-            return self._daemon.config.read_text()
-        except OSError as error:
-            mend = "mend daemon.config in node.json"
-            raise ConfigurationInvalid(f"babeld's configuration cannot be read ({error})", mend) from error
-
     def _ask(self, *commands: str) -> list[str]:
-        with closing(ControlSocket(self._daemon.socket, _is_complete)) as connection:
-            return [connection.ask(command) for command in commands]
+        return ask_in_turn(self._daemon, _is_complete, *commands)
 
     def cost(self, interface: str) -> int | None:
         """Return the cost its newest neighbour is heard at."""
@@ -85,7 +75,9 @@ class Babeld:
 
     def set_cost(self, interface: str, cost: int) -> None:
         """Flush the interface and add it again with the cost; its neighbour is heard again within two hellos."""
-        added = self._ask(f"flush interface {interface}", interface_line(self._config(), interface, cost))[1]
+        added = self._ask(
+            f"flush interface {interface}", interface_line(read_configuration(self._daemon), interface, cost)
+        )[1]
         # A flush of an interface it does not have answers "no", which is as good as flushed; the adding must be ok.
         if not added.startswith("ok"):
             raise SourceUnavailable("babeld", f"it would not add {interface}: {added.strip()}")

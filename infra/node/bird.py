@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import closing
 from pathlib import Path
 
-from infra.node.control import ControlSocket
+from infra.node.control import ask_in_turn, read_configuration
 from infra.node.place import Daemon
 from models.errors import ConfigurationInvalid, SourceUnavailable
 
@@ -61,19 +60,13 @@ class Bird:
 
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
-        hellos = [float(one) for one in re.findall(r"\bhello\s+(?:interval\s+)?(\d+)", self._config())]
+        hellos = [
+            float(one) for one in re.findall(r"\bhello\s+(?:interval\s+)?(\d+)", read_configuration(self._daemon))
+        ]
         self.patience_s = _HELLOS * max(hellos, default=_DEFAULT_HELLO_S) + _SLACK_S
 
-    def _config(self) -> str:
-        try:
-            return self._daemon.config.read_text()
-        except OSError as error:
-            mend = "mend daemon.config in node.json"
-            raise ConfigurationInvalid(f"BIRD's configuration cannot be read ({error})", mend) from error
-
     def _ask(self, *commands: str) -> list[str]:
-        with closing(ControlSocket(self._daemon.socket, _is_complete)) as connection:
-            return [connection.ask(command) for command in commands]
+        return ask_in_turn(self._daemon, _is_complete, *commands)
 
     def cost(self, interface: str) -> int | None:
         """Return the cost BIRD says is in force."""
@@ -82,7 +75,7 @@ class Bird:
 
     def set_cost(self, interface: str, cost: int) -> None:
         """Edit the file (so that a restart keeps the cost) and reconfigure softly."""
-        _replace(self._daemon.config, with_cost(self._config(), interface, cost))
+        _replace(self._daemon.config, with_cost(read_configuration(self._daemon), interface, cost))
         answer = self._ask("configure soft")[0]
         if not answer.splitlines()[-1].startswith(_DONE_CODES):
             raise SourceUnavailable("BIRD", f"it would not reconfigure: {answer.splitlines()[-1]}")

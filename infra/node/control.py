@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Protocol
 
-from models.errors import SourceUnavailable
+from infra.node.place import Daemon
+from models.errors import ConfigurationInvalid, SourceUnavailable
 
 # A living daemon answers in a millisecond; a hung one (SIGSTOP) accepts the connection and never answers.
 _ANSWER_S = 1.0
@@ -74,3 +76,22 @@ class ControlSocket:
     def close(self) -> None:
         """Hang up."""
         self._socket.close()
+
+
+def read_configuration(daemon: Daemon) -> str:
+    """Return the text of a daemon's configuration file.
+
+    Raises:
+        ConfigurationInvalid: it cannot be read.
+    """
+    try:
+        return daemon.config.read_text()
+    except OSError as error:
+        mend = "mend daemon.config in node.json"
+        raise ConfigurationInvalid(f"{daemon.kind}'s configuration cannot be read ({error})", mend) from error
+
+
+def ask_in_turn(daemon: Daemon, is_complete: Callable[[str], bool], *commands: str) -> list[str]:
+    """Send commands over one connection and return their answers. Arguments and errors as ControlSocket."""
+    with closing(ControlSocket(daemon.socket, is_complete)) as connection:
+        return [connection.ask(command) for command in commands]
