@@ -10,7 +10,6 @@ MeshError
 |-- RefusedError     our rules say no, as designed: recorded, 409, nobody paged
 |   |-- RemedyRejected
 |   |-- OrderRefused
-|   |-- NotEnoughHistory
 |   |-- StaleEpoch
 |   |-- DecisionRefused
 |   |-- PaymentMismatch
@@ -93,13 +92,6 @@ class OrderRefused(RefusedError):
     def __init__(self, reason: str) -> None:
         super().__init__(f"order refused: {reason}")
         self.reason = reason
-
-
-class NotEnoughHistory(RefusedError):
-    """Raised when a judgement would need a longer past."""
-
-    def __init__(self, have: int, need: int) -> None:
-        super().__init__(f"not enough history: {have} windows, {need} needed")
 
 
 class StaleEpoch(RefusedError):

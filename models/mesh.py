@@ -98,10 +98,6 @@ class Mesh:
         """Return the links that touch `node`, in declared order."""
         return tuple(link for link in self.links if node in link.nodes)
 
-    def link_at(self, interface: Interface) -> Link:
-        """Return the link that `interface` is an end of; KeyError when it is none's."""
-        return {end: one for one in self.links for end in (one.a, one.b)}[interface]
-
 
 class ElementKind(StrEnum):
     """What a symptom, a cause or a guard may point at."""
