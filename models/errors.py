@@ -13,7 +13,9 @@ MeshError
 |   |-- StaleEpoch
 |   |-- DecisionRefused
 |   |-- PaymentMismatch
-|   `-- PaymentInvalid
+|   |-- PaymentInvalid
+|   |-- AmountTaken
+|   `-- TransferSpent
 `-- BrokenError      we or the configuration are wrong: stops the flow, pages, 500
     |-- ConfigurationInvalid
     |-- ToolMissing
@@ -125,6 +127,23 @@ class PaymentInvalid(RefusedError):
         super().__init__(f"{what} is not usable: {mend}")
         self.what = what
         self.mend = mend
+
+
+class AmountTaken(RefusedError):
+    """Raised when another watched order has this very amount (or code); take another tail and try again."""
+
+    def __init__(self, order: str) -> None:
+        super().__init__(f"the amount or the code of order {order} is reserved by another order; draw another")
+        self.order = order
+
+
+class TransferSpent(RefusedError):
+    """Raised when a transfer was counted for another order before; whoever lost the race reads again."""
+
+    def __init__(self, transfer: str, order: str) -> None:
+        super().__init__(f"transfer {transfer} was credited to another order than {order} before")
+        self.transfer = transfer
+        self.order = order
 
 
 class BrokenError(MeshError):
