@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import psutil
 import structlog
 
+from ebpf.hooks import Attachment
 from ebpf.layout import COUNT_BYTES, ROWS, decode
-from ebpf.loader import Attachment, EBPFLoader, LoadedObject
+from ebpf.loader import EBPFLoader, LoadedObject
 from ebpf.maps import PerCpuArray
 from ebpf.netlink import LinkState, RouteSocket
 from models.errors import BrokenError, ProgramInvalid

@@ -1,57 +1,25 @@
-"""Loading eBPF objects and attaching them to interfaces; what is attached here goes away with this process.
-
-Links (XDP, TCX) are file descriptors: the kernel detaches when the last one closes, after kill -9 too. Where the kernel
-has no TCX (before 6.6) a clsact filter is used instead; that one outlives a kill, still counting into maps that nobody
-reads, until its interface goes or someone removes it.
-"""
+"""Loading eBPF objects and attaching them; what is attached goes away with this process (`ebpf.hooks`)."""
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import structlog
-
-from ebpf.capabilities import missing_capabilities
 from ebpf.elf import MapDefinition, ObjectFile, read_object
-from ebpf.libbpf import OpenObject, close_descriptor, libbpf, network_namespace
-from ebpf.netlink import EGRESS, INGRESS, LinkState, RouteSocket
-from models.errors import ConfigurationInvalid, KernelRefused, ProgramInvalid
+from ebpf.hooks import Attachment, Hook, InterfaceHooks
+from ebpf.libbpf import OpenObject, libbpf
+from ebpf.netlink import LinkState
+from ebpf.refusal import last_said, why
+from models.errors import KernelRefused, ProgramInvalid
 from models.telemetry import Direction
-
-log = structlog.get_logger()
 
 PROGRAMS = Path(__file__).parent / "programs"
 # An object of ours has some 40 kB; a wrong file should not be read whole into memory.
 _MAX_OBJECT_BYTES = 16 << 20
-_LOG_LINES = 12
-# enum bpf_attach_type
-_HOOK_XDP, _HOOK_TCX_INGRESS, _HOOK_TCX_EGRESS = 37, 46, 47
-_XDP_GENERIC, _XDP_NATIVE = 1 << 1, 1 << 2
-# Ingress goes first and egress last: we count what the wire brought and what it was really given.
-_TCX_BEFORE, _TCX_LAST = 1 << 3, 0
-# More filters of other people at one hook mean that something leaks them.
-_MAX_FILTERS = 64
-_INTERFACE_GONE = frozenset({errno.ENODEV, errno.EINVAL, errno.ENOENT})
-_NO_TCX = frozenset({errno.EINVAL, errno.EOPNOTSUPP})
-
-
-class Hook(StrEnum):
-    """How a program is attached."""
-
-    TCX = "tcx"
-    CLSACT = "clsact"
-    XDP_NATIVE = "xdp-native"
-    XDP_GENERIC = "xdp-generic"
-
-
-_HOOKS_OF = {"tc": (Hook.TCX, Hook.CLSACT), "xdp": (Hook.XDP_NATIVE, Hook.XDP_GENERIC)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,29 +43,6 @@ class LoadedObject:
     definitions: Mapping[str, MapDefinition]
 
 
-@dataclass(frozen=True, slots=True)
-class Attachment:
-    """One program at one hook of one interface, put there by us.
-
-    Attributes:
-        program: Function name.
-        interface: Name at the time of attaching.
-        ifindex: What the kernel goes by.
-        direction: Which way the packets go.
-        hook: Which mechanism was taken.
-        link: Descriptor that holds it; for CLSACT the filter's handle.
-        program_id: The kernel's number of the program, to know a filter of ours by.
-    """
-
-    program: str
-    interface: str
-    ifindex: int
-    direction: Direction
-    hook: Hook
-    link: int
-    program_id: int
-
-
 class EBPFLoader:
     """Load objects, attach them to interfaces of the network namespace this was constructed in, and clean up.
 
@@ -109,12 +54,10 @@ class EBPFLoader:
     """
 
     def __init__(self, folder: Path = PROGRAMS, *, hooks: Sequence[Hook] = tuple(Hook)) -> None:
-        self._folder, self._hooks = folder, frozenset(hooks)
-        self._routes = RouteSocket()
-        self._namespace = network_namespace()
+        self._folder = folder
+        self._hooks = InterfaceHooks(hooks)
         self._opened: dict[tuple[str, str], tuple[LoadedObject, OpenObject]] = {}
         self._attached: dict[tuple[str, str, str, Direction], Attachment] = {}
-        self._clsact: set[int] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -148,13 +91,13 @@ class EBPFLoader:
         try:
             opened = libbpf().open_object(content, path.name.split(".")[0])
         except OSError as error:
-            raise ProgramInvalid(path.name, f"libbpf cannot open it: {_last_said(error)}") from error
+            raise ProgramInvalid(path.name, f"libbpf cannot open it: {last_said(error)}") from error
         try:
             for offset, value in values:
                 opened.set_constant(offset, value)
             opened.load()
         except OSError as error:
-            reason = _why(error, opened.verifier_log())
+            reason = why(error, opened.verifier_log())
             opened.close()
             raise KernelRefused(f"loading {path.name}", reason) from error
         maps = opened.maps()
@@ -184,41 +127,22 @@ class EBPFLoader:
         held = self._attached.get(key)
         if held is not None and self.is_attached(held):
             return held
-        if network_namespace() != self._namespace:
-            raise ConfigurationInvalid(
-                f"{interface} is in the network namespace this loader was made in, not in this thread's",
-                "attach from that namespace",
-            )
+        self._hooks.check_namespace(interface)
         self.detach_from_interface(loaded, interface, direction=direction)  # what is left of a vanished interface
         program = _program_for(loaded, direction)
-        hooks = [one for one in _HOOKS_OF[loaded.kinds[program]] if one in self._hooks]
-        refusals = []
-        for hook in hooks:
-            try:
-                number = self._attach(hook, loaded.programs[program], link.index, direction=direction, name=program)
-            except OSError as error:
-                refusals.append(f"{hook}: {_why(error, '')}")
-                if hook is Hook.TCX and error.errno not in _NO_TCX:
-                    break
-                continue
-            program_id = libbpf().program_id(loaded.programs[program])
-            attachment = Attachment(program, interface, link.index, direction, hook, number, program_id)
-            self._attached[key] = attachment
-            log.info("program attached", program=program, interface=interface, direction=direction, hook=hook)
-            return attachment
-        raise KernelRefused(f"attaching {program} to {interface}", "; ".join(refusals) or "no hook is allowed here")
+        attachment = self._hooks.attach(
+            loaded.programs[program], link, name=program, kind=loaded.kinds[program], direction=direction
+        )
+        self._attached[key] = attachment
+        return attachment
 
     def detach_from_interface(
         self, loaded: LoadedObject, interface: str, *, direction: Direction = Direction.RX
     ) -> None:
         """Detach what this loader attached; nothing happens when it did not."""
         attachment = self._attached.pop((loaded.name, loaded.instance, interface, direction), None)
-        if attachment is None:
-            return
-        if attachment.hook is Hook.CLSACT:
-            self._detach_filter(attachment)
-        else:
-            close_descriptor(attachment.link)
+        if attachment is not None:
+            self._hooks.detach(attachment)
 
     def unload_program(self, loaded: LoadedObject) -> None:
         """Detach an object everywhere and free its maps and programs; nothing happens when it is not loaded here."""
@@ -237,9 +161,7 @@ class EBPFLoader:
 
     def is_attached(self, attachment: Attachment) -> bool:
         """Ask the kernel whether an attachment of ours is still in place (its interface may be gone)."""
-        if attachment.hook is Hook.CLSACT:
-            return self._has_filter(attachment)
-        return libbpf().link_ifindex(attachment.link) == attachment.ifindex
+        return self._hooks.is_attached(attachment)
 
     def interface(self, name: str) -> LinkState:
         """Return an interface of this loader's namespace.
@@ -247,62 +169,14 @@ class EBPFLoader:
         Raises:
             ConfigurationInvalid: there is none of that name.
         """
-        found = self._routes.link(name)
-        if found is None:
-            raise ConfigurationInvalid(f"no interface {name} in this network namespace", "check `ip link`")
-        return found
+        return self._hooks.interface(name)
 
     def close(self) -> None:
         """Detach and unload everything of ours. Safe to call twice."""
         with ExitStack() as stack:
-            stack.callback(self._routes.close)
+            stack.callback(self._hooks.close)
             for loaded, _ in self._opened.values():
                 stack.callback(self.unload_program, loaded)
-
-    def _attach(self, hook: Hook, program: int, ifindex: int, *, direction: Direction, name: str) -> int:
-        incoming = direction is Direction.RX
-        if hook is Hook.CLSACT:
-            return self._add_filter(program, ifindex, INGRESS if incoming else EGRESS, name=name)
-        kind, flags = {
-            Hook.TCX: (_HOOK_TCX_INGRESS, _TCX_BEFORE) if incoming else (_HOOK_TCX_EGRESS, _TCX_LAST),
-            Hook.XDP_NATIVE: (_HOOK_XDP, _XDP_NATIVE),
-            Hook.XDP_GENERIC: (_HOOK_XDP, _XDP_GENERIC),
-        }[hook]
-        return libbpf().create_link(program, ifindex, kind, flags=flags)
-
-    def _add_filter(self, program: int, ifindex: int, parent: int, *, name: str) -> int:
-        if self._routes.add_clsact(ifindex):
-            self._clsact.add(ifindex)
-        for handle in range(1, _MAX_FILTERS + 1):  # the first that nobody holds
-            try:
-                self._routes.add_filter(ifindex, parent, program=program, name=name, handle=handle)
-            except FileExistsError:
-                continue
-            return handle
-        raise OSError(errno.EEXIST, f"{_MAX_FILTERS} filters are there already")
-
-    def _has_filter(self, attachment: Attachment) -> bool:
-        parent = INGRESS if attachment.direction is Direction.RX else EGRESS
-        try:
-            filters = self._routes.filters(attachment.ifindex, parent)
-        except OSError as error:
-            if error.errno in _INTERFACE_GONE:
-                return False
-            raise KernelRefused(f"listing the filters of {attachment.interface}", str(error)) from error
-        return any((one.handle, one.program_id) == (attachment.link, attachment.program_id) for one in filters)
-
-    def _detach_filter(self, attachment: Attachment) -> None:
-        if not self._has_filter(attachment):
-            return
-        ifindex = attachment.ifindex
-        parent = INGRESS if attachment.direction is Direction.RX else EGRESS
-        try:
-            self._routes.delete_filter(ifindex, parent, handle=attachment.link)
-            if ifindex in self._clsact and not any(self._routes.filters(ifindex, one) for one in (INGRESS, EGRESS)):
-                self._routes.delete_clsact(ifindex)
-                self._clsact.discard(ifindex)
-        except OSError as error:
-            raise KernelRefused(f"detaching {attachment.program} from {attachment.interface}", str(error)) from error
 
 
 def _constant_bytes(described: ObjectFile, constants: Mapping[str, int], name: str) -> list[tuple[int, bytes]]:
@@ -338,18 +212,3 @@ def _read_file(path: Path) -> bytes:
     if len(content) > _MAX_OBJECT_BYTES:
         raise ProgramInvalid(str(path), f"it is larger than {_MAX_OBJECT_BYTES >> 20} MB; give one object file")
     return content
-
-
-def _last_said(error: OSError) -> str:
-    said = libbpf().said
-    return f"{error.strerror} ({said[-1]})" if said else str(error.strerror)
-
-
-def _why(error: OSError, verifier: str) -> str:
-    """Say why the kernel refused: a missing capability by name, else the verifier's or libbpf's last lines."""
-    if error.errno in {errno.EPERM, errno.EACCES}:
-        missing = missing_capabilities()
-        if missing:
-            return f"{error.strerror}; this process lacks {', '.join(missing)}"
-    lines = [line for line in verifier.splitlines() if line.strip()][-_LOG_LINES:]
-    return f"{error.strerror}; the verifier says:\n" + "\n".join(lines) if lines else _last_said(error)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from ebpf.hooks import Hook
 from ebpf.libbpf import libbpf
-from ebpf.loader import EBPFLoader, Hook
+from ebpf.loader import EBPFLoader
 from ebpf.netlink import EGRESS, INGRESS, RouteSocket
 from infra.node.netns import entered
 from models.errors import ConfigurationInvalid, KernelRefused, ProgramInvalid
