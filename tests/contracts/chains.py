@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import pytest
 
+from infra.lab.chains.faults import LIMITED, says
+from infra.lab.chains.made import made_hash
 from models.errors import ChainBusy, ChainUnavailable, ProviderKeyRefused
 from models.payment_ports import CompletePage, IncompletePage, Watermark
 from models.payment_quorum import TxState, weigh
-from tests.fakes.chains.examples import made_hash
-from tests.fakes.chains.faults import LIMITED, says
 from tests.fakes.chains.sides import Side
 
 HOUR = timedelta(hours=1)

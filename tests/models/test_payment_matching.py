@@ -5,12 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infra.lab.chains.made import account
 from models.errors import PaymentInvalid, PaymentMismatch
 from models.payment import Asset, Caution, Credit, Money, OrderId, OrderState
 from models.payment_address import Chain
 from models.payment_matching import ClaimAnswer, Unmatched, code_from, codes_in, judge_claim, match, unique_amount
 from models.payment_policy import PaymentPolicy
-from tests.fakes.chains.examples import account, order, paid
+from tests.fakes.chains.examples import order, paid
 
 POLICY = PaymentPolicy()
 CODE = "ord-7k2m9qab"

@@ -1,10 +1,11 @@
 from dataclasses import replace
 from datetime import timedelta
 
+from infra.lab.chains.made import NOON, account, made_hash
 from models.payment import Provider
 from models.payment_ports import CompletePage, Head, IncompletePage, Watermark, newest_covered
 from models.payment_quorum import Sighting, TxState
-from tests.fakes.chains.examples import NOON, OURS, account, made_hash, paid
+from tests.fakes.chains.examples import OURS, paid
 
 MARK = Watermark(Provider.TRONSCAN, OURS, NOON)
 MINUTE = timedelta(minutes=1)

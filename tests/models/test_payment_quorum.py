@@ -4,9 +4,10 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from infra.lab.chains.made import NOON, made_hash
 from models.payment import Provider
 from models.payment_quorum import Sighting, TxState, weigh
-from tests.fakes.chains.examples import NOON, TRON_BOTH, made_hash, paid
+from tests.fakes.chains.examples import TRON_BOTH, paid
 
 SCAN, GRID = Provider.TRONSCAN, Provider.TRONGRID
 TOLD = paid(final=False)

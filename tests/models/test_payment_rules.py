@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 
+from infra.lab.chains.made import NOON, account, made_hash
 from models.payment import Asset, Caution
 from models.payment_address import Address, Chain
 from models.payment_rules import (
@@ -19,7 +20,7 @@ from models.payment_rules import (
     transfer_of,
     transfers_in,
 )
-from tests.fakes.chains.examples import NOON, OURS, OURS_ON_TON, account, made_hash
+from tests.fakes.chains.examples import OURS, OURS_ON_TON
 
 PAYER = account(Chain.TRON, "payer")
 

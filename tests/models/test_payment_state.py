@@ -5,11 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from infra.lab.chains.made import NOON
 from models.errors import PaymentMismatch
 from models.payment import Asset, Flag, OrderState, Provider
 from models.payment_policy import PaymentPolicy
 from models.payment_state import Decision, advance, decide, due, surplus
-from tests.fakes.chains.examples import NOON, order, paid
+from tests.fakes.chains.examples import order, paid
 
 POLICY = PaymentPolicy()
 SOON = NOON + timedelta(minutes=10)

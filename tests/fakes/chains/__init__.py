@@ -1,1 +1,1 @@
-"""A stand-in for the two chains and their four APIs, over real HTTP, with faults on command."""
+"""Small made-up payments and orders, and one provider of the stand-in as the contract sees it."""

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
+from infra.lab.chains.made import NOON, account, made_hash
 from models.payment import Asset, Money, Order, OrderId, OrderState, Provider, Transfer
-from models.payment_address import Address, Chain
+from models.payment_address import Chain
 
-NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 TRON_BOTH = frozenset({Provider.TRONSCAN, Provider.TRONGRID})
 TON_BOTH = frozenset({Provider.TONAPI, Provider.TONCENTER})
-
-
-def made_hash(name: object) -> bytes:
-    """Return 32 bytes that belong to a name."""
-    return hashlib.sha256(str(name).encode()).digest()
-
-
-def account(chain: Chain, name: str) -> Address:
-    """Return an address that belongs to a name."""
-    if chain is Chain.TRON:
-        return Address(chain, b"\x41" + made_hash(f"account {name}")[:20])
-    return Address(chain, b"\x00" + made_hash(f"account {name}"))
 
 
 OURS = account(Chain.TRON, "ours")

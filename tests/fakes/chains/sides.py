@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from infra.lab.chains.faults import Faults
+from infra.lab.chains.made import account
+from infra.lab.chains.server import StandIn
+from infra.lab.chains.ton_world import Receipt
+from infra.lab.chains.tron_world import Move
 from models.payment import Asset, Provider
 from models.payment_address import Address, Chain
 from models.payment_ports import ChainProvider
-from tests.fakes.chains.examples import OURS, OURS_ON_TON, account
-from tests.fakes.chains.faults import Faults
-from tests.fakes.chains.server import StandIn
-from tests.fakes.chains.ton_world import Receipt
-from tests.fakes.chains.tron_world import Move
+from tests.fakes.chains.examples import OURS, OURS_ON_TON
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +71,8 @@ class Side:
 
     def spend(self, units: int) -> bytes:
         """Pay somebody else from our address."""
-        elsewhere = account(self.provider.chain, "elsewhere")
         if self.is_tron:
+            elsewhere = account(Chain.TRON, "elsewhere")
             move = Move(
                 contract=self.stand_in.tron.move(elsewhere, 1).contract,
                 sender=self.ours,
@@ -79,7 +80,7 @@ class Side:
                 units=units,
             )
             return self.stand_in.tron.call([move])
-        return self.stand_in.ton.send(self.ours, elsewhere, units)
+        return self.stand_in.ton.send(self.ours)
 
     def settle_chain(self) -> None:
         """Let everything so far become final."""

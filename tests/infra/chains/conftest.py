@@ -3,9 +3,9 @@ from dataclasses import dataclass
 import pytest
 
 from infra.chains.providers import open_providers
+from infra.lab.chains.server import StandIn, serving
 from models.payment import Provider
 from models.payment_ports import ChainProvider, JettonFeed
-from tests.fakes.chains.server import StandIn, serving
 from tests.fakes.chains.sides import Side
 
 KEY = "k-3f9ab7c2-never-print-me"

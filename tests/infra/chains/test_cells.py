@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.chains.cells import comment_in, read_cells
-from tests.fakes.chains.ton_apis import text_cell
+from infra.lab.chains.ton_apis import text_cell
 
 
 def bag(*cells: tuple[bytes, tuple[int, ...]], index: bool = False) -> bytes:

@@ -9,10 +9,10 @@ import pytest
 import structlog
 
 from infra.chains.providers import open_providers
+from infra.lab.chains import faults as wrong
+from infra.lab.chains.made import NOON
 from models.errors import ChainAnswerInvalid, ChainBusy, ChainUnavailable, ProviderKeyRefused
 from models.payment import Provider
-from tests.fakes.chains import faults as wrong
-from tests.fakes.chains.examples import NOON
 from tests.infra.chains.conftest import KEY, WorldClock
 
 SCAN, GRID, API, CENTER = Provider.TRONSCAN, Provider.TRONGRID, Provider.TONAPI, Provider.TONCENTER

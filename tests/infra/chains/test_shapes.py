@@ -2,10 +2,11 @@
 
 import pytest
 
+from infra.lab.chains.made import account
+from infra.lab.chains.ton_world import Receipt
 from models.payment import Provider
 from models.payment_address import Chain
-from tests.fakes.chains.examples import OURS, OURS_ON_TON, account
-from tests.fakes.chains.ton_world import Receipt
+from tests.fakes.chains.examples import OURS, OURS_ON_TON
 
 WORD, COUNT, YES = str, int, bool
 

@@ -4,6 +4,9 @@ from datetime import timedelta
 
 import pytest
 
+from infra.lab.chains.made import NOON, account
+from infra.lab.chains.ton_apis import text_cell
+from infra.lab.chains.ton_world import Receipt
 from models.errors import ChainAnswerInvalid
 from models.payment import Asset, Caution, Provider
 from models.payment_address import Chain
@@ -11,9 +14,7 @@ from models.payment_ports import IncompletePage
 from models.payment_quorum import TxState, weigh
 from models.payment_rules import Ruling
 from tests.contracts.chains import HOUR, discovered, units
-from tests.fakes.chains.examples import NOON, OURS_ON_TON, TON_BOTH, account
-from tests.fakes.chains.ton_apis import text_cell
-from tests.fakes.chains.ton_world import Receipt
+from tests.fakes.chains.examples import OURS_ON_TON, TON_BOTH
 
 API, CENTER = Provider.TONAPI, Provider.TONCENTER
 TON = 10**9

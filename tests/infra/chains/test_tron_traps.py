@@ -4,6 +4,8 @@ from datetime import timedelta
 
 import pytest
 
+from infra.lab.chains.made import account, made_hash
+from infra.lab.chains.tron_world import Move
 from models.errors import ChainAnswerInvalid
 from models.payment import Asset, Provider
 from models.payment_address import Chain
@@ -11,8 +13,7 @@ from models.payment_ports import CompletePage, IncompletePage
 from models.payment_quorum import TxState, weigh
 from models.payment_rules import Ruling
 from tests.contracts.chains import HOUR, discovered, units
-from tests.fakes.chains.examples import OURS, account, made_hash
-from tests.fakes.chains.tron_world import Move
+from tests.fakes.chains.examples import OURS
 
 SCAN, GRID = Provider.TRONSCAN, Provider.TRONGRID
 

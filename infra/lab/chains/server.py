@@ -16,12 +16,12 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from infra.chains.settings import ChainSettings
+from infra.lab.chains.faults import REFUSED, Faults
+from infra.lab.chains.ton_apis import TonApi, TonCenterApi
+from infra.lab.chains.ton_world import TonWorld
+from infra.lab.chains.tron_apis import TronGridApi, TronScanApi
+from infra.lab.chains.tron_world import TronWorld
 from models.payment import Provider
-from tests.fakes.chains.faults import REFUSED, Faults
-from tests.fakes.chains.ton_apis import TonApi, TonCenterApi
-from tests.fakes.chains.ton_world import TonWorld
-from tests.fakes.chains.tron_apis import TronGridApi, TronScanApi
-from tests.fakes.chains.tron_world import TronWorld
 
 
 class _Guarded:
@@ -95,7 +95,7 @@ class StandIn:
         )
 
     def settings(self, *, deadline_s: float = 2.0, key: str | None = None) -> ChainSettings:
-        """Return settings that lead here, with budgets that never slow a test."""
+        """Return settings that lead here, with budgets of calls that never slow anything."""
         fast = dict.fromkeys((f"{provider}_calls_per_second" for provider in Provider), 1_000.0)
         urls = {f"{provider}_url": f"{self.url}/{provider}" for provider in Provider}
         keys = {f"{provider}_key": key for provider in Provider}
@@ -116,7 +116,7 @@ class _Server(uvicorn.Server):
         """Wait to be told, instead of looking ten times a second."""
         await self.enough.wait()
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - uvicorn's word
         """End at once, hanging answers included; there is nobody left to be polite to."""
         for listening in self.servers:
             listening.close()

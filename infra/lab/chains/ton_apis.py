@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from infra.lab.chains.faults import Faults
+from infra.lab.chains.ton_world import JettonMove, TonWorld, Tx
 from models.payment_address import Address, Chain, parse_address
-from tests.fakes.chains.faults import Faults
-from tests.fakes.chains.ton_world import JettonMove, TonWorld, Tx
 
 SHARD = "e000000000000000"
 CELL_BYTES = 127

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from infra.lab.chains.made import NOON, account, made_hash
 from models.payment_address import Address, Chain
 from models.payment_rules import USDT_TON_MASTER
-from tests.fakes.chains.examples import NOON, account, made_hash
 
 LT_STEP = 1_000_000
 
@@ -76,16 +76,23 @@ class JettonMove:
 
 @dataclass(slots=True)
 class TonWorld:
-    """The chain; also the clock."""
+    """The chain; also the clock.
+
+    Attributes:
+        second: Masterchain blocks since the origin, one a second.
+        name: Sets its hashes apart from another made-up chain's.
+    """
 
     second: int = 0
+    origin: datetime = NOON
+    name: str = ""
     accounts: dict[Address, list[Tx]] = field(default_factory=dict)
     jettons: list[JettonMove] = field(default_factory=list)
     made: int = 0
 
     def now(self) -> datetime:
         """Return the newest masterchain block's time."""
-        return NOON + timedelta(seconds=self.second)
+        return self.origin + timedelta(seconds=self.second)
 
     def mine(self, seconds: int = 1) -> None:
         """Let masterchain blocks go by."""
@@ -112,23 +119,23 @@ class TonWorld:
         """Send TON; return the hash of the transaction on the receiver's account."""
         self.mine()
         self.made += 1
-        trace = made_hash(f"ton send {self.made}")
-        message = made_hash(f"ton message {self.made}")
+        trace = made_hash(f"{self.name}ton send {self.made}")
+        message = made_hash(f"{self.name}ton message {self.made}")
         sender = account(Chain.TON, payer)
         self._append(Tx(trace, sender, 0, self.now(), self.second, None, None, 0, Receipt(), b"", trace, is_send=True))
         told = receipt or Receipt()
         if comment is not None:
             told = replace(told, comment=comment)
-        tx = made_hash(f"ton receive {self.made}")
+        tx = made_hash(f"{self.name}ton receive {self.made}")
         second = None if forecast else self.second
         self._append(Tx(tx, receiver, 0, self.now(), second, None, sender, units, told, message, trace))
         return tx
 
-    def send(self, sender: Address, receiver: Address, units: int) -> bytes:
-        """Send out of an account of ours: one external message in, no money in."""
+    def send(self, sender: Address) -> bytes:
+        """Send out of an account of ours: one external message in, no money in; to whom is not told on this account."""
         self.mine()
         self.made += 1
-        tx = made_hash(f"ton out {self.made}")
+        tx = made_hash(f"{self.name}ton out {self.made}")
         self._append(Tx(tx, sender, 0, self.now(), self.second, None, None, 0, Receipt(), tx, tx, is_send=True))
         return tx
 
@@ -138,7 +145,7 @@ class TonWorld:
         """Transfer jettons, with no notification to the receiver."""
         self.mine()
         self.made += 1
-        tx = made_hash(f"jetton {self.made}")
+        tx = made_hash(f"{self.name}jetton {self.made}")
         lt = LT_STEP * (self.made + 1)
         sender = account(Chain.TON, "payer")
         self.jettons.append(JettonMove(tx, master, sender, receiver, units, lt, self.now(), payload))

@@ -8,11 +8,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from infra.lab.chains.faults import Faults
+from infra.lab.chains.made import account
+from infra.lab.chains.tron_world import Call, Move, TronWorld
 from models.payment_address import Address, Chain
 from models.payment_rules import TRANSFER_TOPIC
-from tests.fakes.chains.examples import account
-from tests.fakes.chains.faults import Faults
-from tests.fakes.chains.tron_world import Call, Move, TronWorld
 
 TRONSCAN_ROWS = 50
 LAST_OFFSET = 10_000
@@ -190,7 +190,7 @@ class TronGridApi:
     async def transfers(self, request: Request) -> Response:
         """Answer the feed with the filters that were asked, and a fingerprint when there is more."""
         query, ours = request.query_params, request.path_params["address"]
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "transaction_id": call.tx.hex(),
                 "token_info": {

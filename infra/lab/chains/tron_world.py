@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from infra.lab.chains.made import NOON, account, made_hash
 from models.payment_address import Address, Chain
 from models.payment_rules import USDT_TRON_CONTRACT
-from tests.fakes.chains.examples import NOON, account, made_hash
 
 BLOCK = timedelta(seconds=3)
+FIRST_BLOCK = 1_000
 SOLID_AFTER = 19
 """Blocks on top: two thirds of the 27 super representatives."""
 
@@ -44,9 +45,16 @@ class Call:
 
 @dataclass(slots=True)
 class TronWorld:
-    """The chain; also the clock, since its newest block is the present."""
+    """The chain; also the clock, since its newest block is the present.
 
-    height: int = 1_000
+    Attributes:
+        origin: The time of block 1,000.
+        name: Sets its hashes apart from another made-up chain's.
+    """
+
+    height: int = FIRST_BLOCK
+    origin: datetime = NOON
+    name: str = ""
     calls: dict[bytes, Call] = field(default_factory=dict)
     made: int = 0
 
@@ -55,8 +63,8 @@ class TronWorld:
         return self.time_of(self.height)
 
     def time_of(self, height: int) -> datetime:
-        """Return a block's time; block 1,000 is noon."""
-        return NOON + (height - 1_000) * BLOCK
+        """Return a block's time; block 1,000 is the origin."""
+        return self.origin + (height - FIRST_BLOCK) * BLOCK
 
     def mine(self, blocks: int = 1) -> None:
         """Let blocks go by."""
@@ -80,7 +88,7 @@ class TronWorld:
         if not same_block:
             self.mine()
         self.made += 1
-        tx = made_hash(f"tron {self.made}")
+        tx = made_hash(f"{self.name}tron {self.made}")
         self.calls[tx] = Call(tx, moves, result, self.height, called, symbol, decimals)
         return tx
 
