@@ -97,7 +97,9 @@ async def watch(asked: WatchParameters) -> None:
             for incident in incidents:
                 crew.send(f"incident {incident.id}", partial(heal, _for_incident(incident)))
             for decision in await approve.decided(asked.mesh):
-                crew.send(f"plan {decision.plan_hash}", partial(heal, _for_decision(asked.mesh, decision)))
+                # One turn an incident, whoever wants it; but a person who decided does not wait for a pause to end.
+                job = partial(heal, _for_decision(asked.mesh, decision))
+                crew.send(f"incident {decision.incident}", job, at_once=True)
             remedy = await restorer.next_due()
             if remedy is not None:
                 crew.send("restore", partial(diary.run, restore_link, restore.give_back, asked.mesh, remedy))

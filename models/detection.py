@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import pairwise
 
 import numpy as np
 
@@ -193,6 +194,23 @@ class Detector:
                 yield Symptom(element, SymptomKind.SILENT_NODE, instant(latest.time), instant(now), float("inf"), facts)
 
     # --- verification
+
+    def unheard(self, now: datetime, since: datetime) -> frozenset[NodeId]:
+        """Return the nodes whose collector did not speak all the while between two instants.
+
+        A collector also answers the other nodes' probes, so pairs that end at one of them prove nothing of the mesh.
+        """
+        start, end = since.timestamp(), now.timestamp()
+        patience = self.patience()
+
+        def was_away(history: NodeHistory) -> bool:
+            spoken_at = [start, *(one.time for one in history.since(start) if one.time > start)]
+            # What was measured late was answered late, too; what has not arrived yet may only be late on its way.
+            gap = max((later - earlier for earlier, later in pairwise(spoken_at)), default=0.0)
+            late = (end - spoken_at[-1]) / patience[history.node]
+            return max(gap, late) > self.tuning.unheard_seconds
+
+        return frozenset(node for node, history in self._nodes.items() if was_away(history))
 
     def losses(self, now: datetime, since: datetime) -> Losses:
         """Return what each directed link and each pair lost between two instants, as far as samples reach.

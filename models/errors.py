@@ -15,7 +15,9 @@ MeshError
 |   |-- PaymentMismatch
 |   |-- PaymentInvalid
 |   |-- AmountTaken
-|   `-- TransferSpent
+|   |-- TransferSpent
+|   |-- LicenceInvalid
+|   `-- LicenceRefused
 `-- BrokenError      we or the configuration are wrong: stops the flow, pages, 500
     |-- ConfigurationInvalid
     |-- ToolMissing
@@ -144,6 +146,23 @@ class TransferSpent(RefusedError):
         super().__init__(f"transfer {transfer} was credited to another order than {order} before")
         self.transfer = transfer
         self.order = order
+
+
+class LicenceInvalid(RefusedError):
+    """Raised when a text is no licence of ours: altered, torn, or signed with another key."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"this is no licence of ours: {reason}")
+        self.reason = reason
+
+
+class LicenceRefused(RefusedError):
+    """Raised when a genuine licence may not be used so: expired, taken back, full, or for no such address."""
+
+    def __init__(self, licence: str, reason: str) -> None:
+        super().__init__(f"licence {licence}: {reason}")
+        self.licence = licence
+        self.reason = reason
 
 
 class BrokenError(MeshError):

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from models.incident import Diagnosis, FaultKind, Incident, IncidentId, Outcome, OutcomeKind, Verification
+from models.ledger import LedgerRepository, LicenceRepository, OutboxRepository
 from models.mesh import Mesh, NodeId
 from models.remedy import (
     ActionReport,
@@ -168,8 +169,8 @@ class IncidentRepository(Protocol):
     async def get(self, incident: IncidentId, *, for_update: bool = False) -> Incident | None:
         """Return one; with `for_update` the row is locked until the unit of work ends."""
 
-    async def open(self, mesh: str) -> list[Incident]:
-        """Return those not CLOSED, oldest first."""
+    async def open(self, mesh: str, *, for_update: bool = False) -> list[Incident]:
+        """Return those not CLOSED, oldest first; with `for_update` locked until the unit of work ends."""
 
     async def recent(self, mesh: str, limit: int = 50) -> list[Incident]:
         """Return the newest first, closed ones included."""
@@ -394,6 +395,9 @@ class UnitOfWork(Protocol):
     requests: HealRequestRepository
     tokens: TokenRepository
     long_runs: LongRunRepository
+    ledger: LedgerRepository
+    outbox: OutboxRepository
+    licences: LicenceRepository
 
     async def __aenter__(self) -> Self:
         """Begin."""
@@ -417,8 +421,8 @@ class Store(Protocol):
     async def wait(self, channel: str, *, at_most: timedelta) -> bool:
         """Wait for a NOTIFY; False on time-out.
 
-        Channels: `samples`, `actions`, `reports`, `incidents`, `decisions`, `requests`. A hint only: it may be lost or
-        spurious, so whoever waits also polls.
+        Channels: `samples`, `actions`, `reports`, `incidents`, `decisions`, `requests`, `orders`, `outbox`. A hint only: it
+        may be lost or spurious, so whoever waits also polls.
         """
 
     async def close(self) -> None:

@@ -22,6 +22,7 @@ class Tuning:
         min_samples: A node with fewer samples than this raises no loss symptom.
         persistence: Evaluations of fresh samples in a row that must agree.
         fresh_seconds: Evidence older than this is no evidence.
+        unheard_seconds: A collector that is this late on a calm host has stopped, and answers no probes either.
         probe_lost: Unanswered probes before probe loss may alarm.
         probe_surprise: Largest probability, under the link's own past, of as many unanswered probes by chance.
         probe_timeout: When an unanswered probe counts as lost; a judgement after acting starts this much later.
@@ -47,6 +48,7 @@ class Tuning:
     min_samples: int = 10
     persistence: int = 2
     fresh_seconds: float = 3.0
+    unheard_seconds: float = 1.5
     probe_lost: int = 3
     probe_surprise: float = 1e-5
     probe_timeout: float = 0.8

@@ -7,7 +7,7 @@ in which routing still moves do not count against a remedy that worked.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from models.detection import Detector, Losses
@@ -113,7 +113,7 @@ def judge(trial: Trial, detector: Detector, *, now: datetime) -> Verification:
     settled = trial.acted_at + timedelta(seconds=detector.tuning.probe_timeout * patience)
     starts = [now - timedelta(seconds=one) for one in WINDOWS]
     looks = [
-        one for one in (detector.losses(now, start) for start in starts if start >= settled) if _enough(trial, one)
+        one for one in (_heard(detector, now, start) for start in starts if start >= settled) if _enough(trial, one)
     ]
     if not looks:
         reason = "not enough probes since acting to judge"
@@ -128,6 +128,12 @@ def judge(trial: Trial, detector: Detector, *, now: datetime) -> Verification:
     if verdict is not Verdict.HEALED and waited < due:
         verdict, reason = Verdict.INCONCLUSIVE, f"still settling: {reason}"
     return _verification(trial, losses, now=now, verdict=verdict, reason=reason)
+
+
+def _heard(detector: Detector, now: datetime, since: datetime) -> Losses:
+    """Return the losses without pairs at nodes whose collector was away: nobody was there to answer their probes."""
+    losses, away = detector.losses(now, since), detector.unheard(now, since)
+    return replace(losses, pairs={pair: tally for pair, tally in losses.pairs.items() if not away & set(pair)})
 
 
 def _weigh(trial: Trial, losses: Losses) -> tuple[Verdict, str]:

@@ -26,7 +26,9 @@ async def ask(incident: Incident, remedy: Remedy) -> Outcome:
     reason = f"{remedy.name} waits for a person until {until:%H:%M:%S} UTC: {remedy.reason}"
     outcome = Outcome(incident.id, OutcomeKind.AWAITING_APPROVAL, reason, remedy.plan_hash, now)
     async with world.store.unit() as uow:
-        await uow.incidents.save(replace(incident, state=IncidentState.AWAITING_APPROVAL))
+        current = await uow.incidents.get(incident.id, for_update=True) or incident
+        if current.state is not IncidentState.CLOSED:
+            await uow.incidents.save(replace(current, state=IncidentState.AWAITING_APPROVAL))
         await uow.incidents.record_outcome(outcome)
     return outcome
 

@@ -20,11 +20,11 @@ class Crew:
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._pauses: dict[str, tuple[float, float]] = {}
 
-    def send(self, key: str, job: Callable[[], Awaitable[object]]) -> bool:
-        """Start the job unless one of that key runs or pauses; tell whether it was started."""
+    def send(self, key: str, job: Callable[[], Awaitable[object]], *, at_once: bool = False) -> bool:
+        """Start the job unless one of that key runs, or pauses and nobody wants it at once; tell whether it started."""
         now = asyncio.get_running_loop().time()
         until, _ = self._pauses.get(key, (0.0, 0.0))
-        if key in self._jobs or now < until:
+        if key in self._jobs or (now < until and not at_once):
             return False
         self._jobs[key] = asyncio.create_task(self._run(key, job))
         return True

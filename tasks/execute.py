@@ -83,6 +83,9 @@ async def _request(world: Adapters, incident: Incident, remedy: Remedy) -> None:
         if await uow.actions.of_plan(remedy.plan_hash):
             # A turn that died went this far; asking again would count one action twice.
             return
+        current = await uow.incidents.get(incident.id, for_update=True) or incident
+        if current.state is IncidentState.CLOSED:
+            raise RemedyRejected(remedy.name, "the incident ended before anything was done")
         known = await known_in(uow, incident.mesh, incident.id)
         limit = refusal(remedy, observer.mesh, known, world.limits, now=now)
         if limit is not None:
@@ -96,7 +99,7 @@ async def _request(world: Adapters, incident: Incident, remedy: Remedy) -> None:
             )
             await uow.actions.request(incident.mesh, record, signer.sign(order))
         await uow.guards.save(incident.mesh, after_action(known.guards, remedy, world.limits, now=now))
-        await uow.incidents.save(replace(incident, state=IncidentState.HEALING))
+        await uow.incidents.save(replace(current, state=IncidentState.HEALING))
     log.info("remedy requested", incident=incident.id, remedy=remedy.name, actions=len(remedy.actions))
 
 

@@ -40,7 +40,8 @@ async def look(mesh: str) -> list[Incident]:
     detector = await observer.refresh(now)
     symptoms = detector.symptoms(now)
     async with world.store.unit() as uow:
-        incidents = await uow.incidents.open(mesh)
+        # Locked: a turn beside us moves its incident on, and what we write must not take that back.
+        incidents = await uow.incidents.open(mesh, for_update=True)
         if not symptoms and not incidents:
             return []
         standing = await uow.actions.standing(mesh)

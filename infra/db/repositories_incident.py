@@ -87,16 +87,19 @@ class PostgresIncidents:
     async def get(self, incident: IncidentId, *, for_update: bool = False) -> Incident | None:
         """Return one, locked if asked."""
         query = select(*INCIDENT_COLUMNS).where(IncidentRow.id == incident)
-        row = (await self._transaction.run(query.with_for_update() if for_update else query)).one_or_none()
+        # The key never changes, so that rows which refer to the incident may be written meanwhile.
+        query = query.with_for_update(key_share=True) if for_update else query
+        row = (await self._transaction.run(query)).one_or_none()
         return None if row is None else _incident_of(row)
 
-    async def open(self, mesh: str) -> list[Incident]:
-        """Return those not closed, oldest first."""
-        found = await self._transaction.run(
+    async def open(self, mesh: str, *, for_update: bool = False) -> list[Incident]:
+        """Return those not closed, oldest first, locked if asked."""
+        query = (
             select(*INCIDENT_COLUMNS)
             .where(IncidentRow.mesh == mesh, IncidentRow.state != IncidentState.CLOSED)
             .order_by(IncidentRow.opened_at, IncidentRow.id)
         )
+        found = await self._transaction.run(query.with_for_update(key_share=True) if for_update else query)
         return [_incident_of(row) for row in found]
 
     async def recent(self, mesh: str, limit: int = 50) -> list[Incident]:

@@ -101,6 +101,29 @@ class IncidentContract:
 
         assert sorted(await asyncio.gather(escalate(), escalate())) == [IncidentState.ESCALATED, IncidentState.OPEN]
 
+    async def test_incidents_listed_to_be_changed_are_not_changed_by_another_meanwhile(self, store: Store):
+        async with store.unit() as unit:
+            await unit.incidents.save(incident())
+
+        async def move(to: IncidentState) -> None:
+            async with store.unit() as unit:
+                found = await unit.incidents.get(IncidentId("i1"), for_update=True)
+                assert found is not None
+                await unit.incidents.save(replace(found, state=to))
+
+        async def look() -> None:
+            async with store.unit() as unit:
+                (found,) = await unit.incidents.open("lab", for_update=True)
+                await asyncio.sleep(0.02)
+                await unit.incidents.save(replace(found, symptoms=incident().symptoms))
+
+        looking = asyncio.create_task(look())
+        await asyncio.sleep(0.005)
+        await asyncio.gather(looking, move(IncidentState.HEALING))
+        async with store.unit() as unit:
+            (now,) = await unit.incidents.open("lab")
+        assert now.state is IncidentState.HEALING
+
     async def test_a_story_holds_every_part_in_order_and_writing_twice_equals_once(self, store: Store):
         chosen, later = remedy(), remedy(kind=RemedyName.RESTART_DAEMON, at=after(1))
         async with store.unit() as unit:

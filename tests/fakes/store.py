@@ -180,7 +180,13 @@ class FakeIncidents:
             await self._desk.lock(f"incident {incident}")
         return self._desk.seen.incidents.get(incident)
 
-    async def open(self, mesh: str) -> list[Incident]:
+    async def open(self, mesh: str, *, for_update: bool = False) -> list[Incident]:
+        if for_update:
+            for one in self._open(mesh):
+                await self._desk.lock(f"incident {one.id}")
+        return self._open(mesh)
+
+    def _open(self, mesh: str) -> list[Incident]:
         return [one for one in self._desk.seen.incidents_of(mesh) if one.state is not IncidentState.CLOSED]
 
     async def recent(self, mesh: str, limit: int = 50) -> list[Incident]:

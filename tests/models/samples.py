@@ -150,7 +150,8 @@ class World:
                 self._probe(t, link_id, node, kind, size, count, arrived)
         for (a, b, size), tally in self.reach.items():
             if self._fires(t, 2.0 if size is SMALL else 1.0, (a, b, size)):
-                back = self._hops(t, b, a, size, arrived) if self._hops(t, a, b, size, arrived) else False
+                came = self._hops(t, a, b, size, arrived) and b not in self.deaf
+                back = self._hops(t, b, a, size, arrived) if came else False
                 tally[0] += 1
                 self.pending.append((t + TIMEOUT, tally, int(back)))
         while self.pending and self.pending[0][0] <= t:

@@ -74,6 +74,27 @@ def test_harm_to_others_is_worse():
     assert last.control_after > last.control_before
 
 
+def test_a_collector_that_was_away_harms_nobody():
+    """It answers no probes while it restarts, and that says nothing of what was done."""
+    simulated = World(
+        MESH, np.random.default_rng(1), flows=[Flow("n0", "n3", 50)], harm=lossy(LINK, 1, start=FAULT, classes=[DATA])
+    )
+    detector, trial, verdicts = Detector(MESH), None, []
+    for now, samples in simulated.run(ACTED + 8):
+        is_away = ACTED + 0.5 <= now < ACTED + 6
+        simulated.deaf = {"n5"} if is_away else set()
+        detector.observe([one for one in samples if not (is_away and one.node == "n5")])
+        if now >= ACTED and trial is None:
+            trial = begin(INCIDENT, REMEDY, MESH, detector, costs={}, now=moment(now))
+        if now >= ACTED + 1:
+            simulated.routes = paths(MESH, {LINK: LIMITS.cost_out})
+        if trial is not None:
+            verdicts.append(judge(trial, detector, now=moment(now)))
+    assert Verdict.WORSE not in {one.verdict for one in verdicts}
+    healed = next(one for one in verdicts if one.verdict is Verdict.HEALED)
+    assert healed.control_after == 0
+
+
 def test_too_few_probes_are_no_proof():
     first, *_ = verdicts(lossy(LINK, 1, start=FAULT), moves=True, until=ACTED + 2)
     assert first[1].verdict is Verdict.INCONCLUSIVE
