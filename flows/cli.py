@@ -7,6 +7,7 @@ import sys
 import typer
 
 from flows.commands import access, bench, machine, operator, trial
+from flows.commands.kernel import ebpf
 from flows.commands.lab import lab
 from models.errors import BrokenError, MeshError
 
@@ -27,6 +28,7 @@ for command in (*_MACHINE, *_OPERATOR):
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(bench.bench)
 lab.command("trial")(trial.trial)
 app.add_typer(lab, name="lab")
+app.add_typer(ebpf, name="ebpf")
 app.add_typer(access.token, name="token")
 
 

@@ -1,0 +1,64 @@
+"""What an operator does with the eBPF programs alone: write down what their maps hold, and read it again anywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.commands.desk import out
+
+ebpf = typer.Typer(no_args_is_help=True, help="Record what the eBPF programs count, and replay it without a kernel.")
+
+File = Annotated[Path, typer.Argument(help="JSON lines; `ebpf/replay.py` tells the format.")]
+
+
+@ebpf.command()
+def record(
+    file: File,
+    *,
+    interface: Annotated[list[str], typer.Option(help="What to count on; may be given several times.")],
+    seconds: Annotated[float, typer.Option(min=0, max=86400, help="For how long.")] = 10.0,
+    bcc: Annotated[bool, typer.Option("--bcc", help="Compile the programs now, with bcc's library.")] = False,
+) -> None:
+    """Attach the classifier to interfaces, write its map down twice a second, and detach it again."""
+    import time  # noqa: PLC0415 - `--help` needs none of it
+
+    from ebpf.bcc_backend import BccLoader  # noqa: PLC0415 - as above
+    from ebpf.collector import EbpfInterfaceCounters  # noqa: PLC0415 - as above
+    from ebpf.replay import Recorder  # noqa: PLC0415 - as above
+    from infra.clock import SystemClock  # noqa: PLC0415 - as above
+    from infra.settings import Settings  # noqa: PLC0415 - as above
+
+    period = Settings().sample_seconds
+    counters = EbpfInterfaceCounters(interface, loader=BccLoader() if bcc else None)
+    try:
+        with file.open("w", encoding="utf-8") as opened:
+            recorder = Recorder(counters, opened, clock=SystemClock())
+            end = time.monotonic() + seconds
+            recorder.read()
+            while time.monotonic() < end:
+                time.sleep(period)
+                recorder.read()
+    except KeyboardInterrupt:
+        out.print("stopped; what was recorded stays")
+    finally:
+        counters.close()
+    out.print(f"recorded in {file}", markup=False)
+
+
+@ebpf.command()
+def replay(file: File) -> None:
+    """Print the recording's last moment as a node would show it to Prometheus."""
+    from prometheus_client import CollectorRegistry, generate_latest  # noqa: PLC0415 - `--help` needs none of it
+
+    from ebpf.exposition import CountersExposition  # noqa: PLC0415 - as above
+    from ebpf.replay import ReplayedInterfaceCounters  # noqa: PLC0415 - as above
+
+    counters = ReplayedInterfaceCounters(file)
+    for _ in counters.dumps():
+        counters.read()
+    registry = CollectorRegistry()
+    registry.register(CountersExposition(counters))
+    out.print(generate_latest(registry).decode(), markup=False, highlight=False, end="")

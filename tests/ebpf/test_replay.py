@@ -1,0 +1,211 @@
+"""A recording runs the whole way from the map to the sample, with no kernel.
+
+`dumps/ping-and-probes.jsonl` was recorded with `x0tta6bl4 ebpf record` on one end of a veth pair: after two seconds
+five pings of 56 bytes, three of 1,300, twenty datagrams to the probes' port and seven to babeld's, to a silent host.
+"""
+
+import io
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, generate_latest
+from typer.testing import CliRunner
+
+from ebpf.exposition import CountersExposition
+from ebpf.layout import ROWS, decode
+from ebpf.replay import Head, Recorder, ReplayedInterfaceCounters, encode
+from flows.cli import app
+from models.errors import ConfigurationInvalid
+from models.telemetry import Direction, InterfaceReading, Protocol, SizeClass, TrafficClass, TrafficCount
+from tests.contracts.interface_counters import InterfaceCountersContract
+from tests.ebpf.test_exposition import READING, FixedCounters
+from tests.fakes.node import FakeClock
+from tests.tasks.virtual_time import LoopClock, virtual_time
+from tests.tasks.world import ring, station
+
+DUMP = Path(__file__).parent / "dumps" / "ping-and-probes.jsonl"
+SENT = {
+    ("data", "small", "icmp"): (5, 5 * 98),
+    ("data", "large", "icmp"): (3, 3 * 1342),
+    ("probe", "medium", "udp"): (20, 20 * 642),
+    ("routing", "small", "udp"): (7, 7 * 102),
+}
+_NUMBER = st.integers(0, 2**64 - 1)
+_COUNTS = st.dictionaries(st.sampled_from(ROWS), st.tuples(st.integers(1, 2**64 - 1), _NUMBER)).map(
+    lambda rows: tuple(TrafficCount(*ROWS[row], *rows[ROWS[row]]) for row in range(len(ROWS)) if ROWS[row] in rows)
+)
+
+
+def _last(counters):
+    for _ in counters.dumps():
+        readings = counters.read()
+    return {one.name: one for one in readings}
+
+
+def _sent(reading):
+    return {
+        (row.traffic, row.size, row.protocol): (row.packets, row.bytes)
+        for row in reading.counts
+        if row.direction is Direction.TX and (row.traffic, row.size, row.protocol) in SENT
+    }
+
+
+@given(_COUNTS)
+def test_decoding_inverts_encoding(counts):
+    assert decode(encode(counts)) == counts
+
+
+def test_the_file_says_how_many_rows_the_map_has():
+    assert Head().entries == len(ROWS) == encode(()).shape[0]
+
+
+@given(_COUNTS, st.booleans(), st.integers(0, 2**32), st.integers(0, 65536))
+def test_what_was_recorded_is_what_is_replayed(tmp_path_factory, counts, has_carrier, changes, mtu):
+    reading = InterfaceReading("a", has_carrier=has_carrier, carrier_changes=changes, mtu=mtu, counts=counts)
+    path = tmp_path_factory.mktemp("dumps") / "one.jsonl"
+    with path.open("w") as file:
+        recorder = Recorder(FixedCounters(reading, missing=frozenset({"xdp:a"})), file, clock=FakeClock())
+        assert recorder.read() == (reading,)
+    replayed = ReplayedInterfaceCounters(path)
+    assert replayed.read() == (reading,)
+    assert replayed.missing() == recorder.missing() == {"xdp:a"}
+
+
+def test_each_dump_keeps_its_instant(tmp_path):
+    clock, path = FakeClock(datetime(2026, 3, 1, tzinfo=UTC)), tmp_path / "two.jsonl"
+    with path.open("w") as file:
+        recorder = Recorder(FixedCounters(READING), file, clock=clock)
+        recorder.read()
+        clock.advance(timedelta(seconds=0.5))
+        recorder.read()
+    first, second = ReplayedInterfaceCounters(path).dumps()
+    assert second.at - first.at == timedelta(seconds=0.5)
+
+
+def test_a_dump_of_a_real_kernel_is_decoded_to_what_was_sent():
+    last = _last(ReplayedInterfaceCounters(DUMP))
+    assert sorted(last) == ["lo", "to-n1"]
+    assert _sent(last["to-n1"]) == SENT
+    assert last["lo"].counts == ()
+
+
+def test_after_its_last_dump_a_recording_stands_still():
+    replayed = ReplayedInterfaceCounters(DUMP)
+    last = _last(replayed)
+    assert {one.name: one for one in replayed.read()} == last
+
+
+def test_a_recording_is_shown_to_prometheus():
+    replayed = ReplayedInterfaceCounters(DUMP)
+    _last(replayed)
+    registry = CollectorRegistry()
+    registry.register(CountersExposition(replayed))
+    kind = 'direction="tx",interface="to-n1",protocol="udp",size="medium",traffic="probe"'
+    assert f"ebpf_packets_total{{{kind}}} 20.0" in generate_latest(registry).decode()
+
+
+@virtual_time
+async def test_a_recording_becomes_samples():
+    mesh, clock = ring(), LoopClock()
+    one = station(mesh, mesh.nodes[1].id, None, clock)
+    one.counters = ReplayedInterfaceCounters(DUMP)
+    samples = [one.sample() for _ in one.counters.dumps()]
+    before, after = (samples[number].interfaces[1] for number in (0, -1))
+    assert before.counts == ()
+    assert _sent(after) == SENT
+    assert [sample.sequence for sample in samples] == list(range(len(samples)))
+
+
+def test_the_command_prints_what_prometheus_would_see():
+    ended = CliRunner().invoke(app, ["ebpf", "replay", str(DUMP)])
+    assert ended.exit_code == 0
+    assert 'protocol="icmp",size="large",traffic="data"} 3.0' in ended.output
+
+
+def _line(**changes):
+    interface = {"name": "a", "has_carrier": True, "carrier_changes": 0, "mtu": 1500, "traffic": [[0, 1, 2]]} | changes
+    return json.dumps({"at": "2026-01-01T00:00:00Z", "interfaces": [interface]})
+
+
+HEAD = Head().model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        ([], "line 1"),
+        ([HEAD], "holds no dump"),
+        (['{"format": "something else"}', _line()], "line 1: format"),
+        ([HEAD.replace('"version":1', '"version":2'), _line()], "line 1: version"),
+        ([HEAD, _line(), _line()[:-9]], "line 3"),
+        ([HEAD, _line(traffic=[[90, 1, 2]])], "line 2: interfaces.0.traffic.0.0"),
+        ([HEAD, _line(traffic=[[1, 2**64, 2]])], "line 2: interfaces.0.traffic.0.1"),
+        ([HEAD, _line(traffic=[[1, -1, 2]])], "line 2: interfaces.0.traffic"),
+    ],
+)
+def test_what_is_no_recording_is_refused_with_its_line(tmp_path, lines, reason):
+    path = tmp_path / "bad.jsonl"
+    path.write_text("\n".join(lines))
+    with pytest.raises(ConfigurationInvalid, match=reason) as caught:
+        ReplayedInterfaceCounters(path)
+    assert "x0tta6bl4 ebpf record" in str(caught.value)
+
+
+def test_a_file_that_is_not_there_or_is_no_text_is_refused(tmp_path):
+    (tmp_path / "binary").write_bytes(np.arange(128, 256, dtype=np.uint8).tobytes())
+    for name in ("binary", "nothing"):
+        with pytest.raises(ConfigurationInvalid, match="cannot be read"):
+            ReplayedInterfaceCounters(tmp_path / name)
+
+
+class GrowingCounters(FixedCounters):
+    """Counters that see one more packet in each direction of every interface at each reading."""
+
+    def read(self):
+        packets, self.reads = self.reads, self.reads + 1
+        counts = tuple(
+            TrafficCount(direction, TrafficClass.DATA, SizeClass.SMALL, Protocol.UDP, packets, 100 * packets)
+            for direction in Direction
+            if packets
+        )
+        return tuple(replace(one, counts=counts) for one in self._readings)
+
+
+@pytest.fixture
+def growing(tmp_path, interfaces):
+    path = tmp_path / "growing.jsonl"
+    with path.open("w") as file:
+        recorder = Recorder(
+            GrowingCounters(*(replace(READING, name=one) for one in interfaces)), file, clock=FakeClock()
+        )
+        for _ in range(5):
+            recorder.read()
+    return ReplayedInterfaceCounters(path)
+
+
+class TestReplayedInterfaceCounters(InterfaceCountersContract):
+    @pytest.fixture
+    def interfaces(self):
+        return ["to-n1", "to-n2"]
+
+    @pytest.fixture
+    def counters(self, growing):
+        return growing
+
+    @pytest.fixture
+    def send(self, counters):
+        return counters.read
+
+
+class TestRecorder(TestReplayedInterfaceCounters):
+    """Recording changes nothing: what passes through it keeps the contract."""
+
+    @pytest.fixture
+    def counters(self, growing):
+        return Recorder(growing, io.StringIO(), clock=FakeClock())
