@@ -132,7 +132,9 @@ def judge(trial: Trial, detector: Detector, *, now: datetime) -> Verification:
 
 def _heard(detector: Detector, now: datetime, since: datetime) -> Losses:
     """Return the losses without pairs at nodes whose collector was away: nobody was there to answer their probes."""
-    losses, away = detector.losses(now, since), detector.unheard(now, since)
+    # A probe judged right after `since` was sent, and not answered, up to a time-out before it.
+    asked = since - timedelta(seconds=detector.tuning.probe_timeout)
+    losses, away = detector.losses(now, since), detector.unheard(now, asked)
     return replace(losses, pairs={pair: tally for pair, tally in losses.pairs.items() if not away & set(pair)})
 
 
