@@ -187,14 +187,18 @@ class LedgerRepository(Protocol):
     # --- orders ---
 
     async def open_order(self, sale: Sale) -> None:
-        """Insert a NEW order.
+        """Insert a NEW order. Notifies `orders`.
 
         Raises:
-            AmountTaken: a watched order of this asset and address has this very amount, or its code.
+            AmountTaken: an order of this asset and address has this very amount reserved, or any order has its code;
+                the unit of work may go on with another.
+            RefusedError: it is not NEW, or its id is known; the schema's word.
         """
 
-    async def taken(self, asset: Asset, deposit: Address, *, lowest: int, highest: int) -> frozenset[int]:
-        """Return the units, within the bounds, of every order whose amount is still reserved."""
+    async def taken(
+        self, asset: Asset, deposit: Address, *, lowest: int, highest: int, now: datetime
+    ) -> frozenset[int]:
+        """Return the units, within the bounds (inclusive), of every order that keeps a new one from having them."""
 
     async def sale(self, order: OrderId, *, for_update: bool = False) -> Sale | None:
         """Return one; with `for_update` its row is locked until the unit of work ends."""
@@ -217,11 +221,12 @@ class LedgerRepository(Protocol):
     async def save(self, order: Order, transfers: Sequence[Transfer]) -> None:
         """Write state, flags and new credits; the transfers behind them are inserted if they are new.
 
-        A transfer that was set aside and is now credited is no longer set aside.
+        A transfer that was set aside and is now credited is no longer set aside. Saving twice is saving once. The
+        order's row is locked until the unit of work ends. Notifies `orders`.
 
         Raises:
-            TransferSpent: one of the transfers was credited to another order.
-            RefusedError: the change would be a wrong history; the schema's word.
+            TransferSpent: one of the transfers was credited to another order; leave the unit of work and read again.
+            RefusedError: the change would be a wrong history, or there is no such order; the schema's word.
         """
 
     async def save_many(self, settled: Sequence[tuple[Order, Sequence[Transfer]]]) -> None:
@@ -238,17 +243,19 @@ class LedgerRepository(Protocol):
     async def sight(
         self, chain: Chain, address: Address, sightings: Sequence[Sighting], *, now: datetime
     ) -> set[bytes]:
-        """Keep each provider's newest word on each transaction, and open a case for a new one.
+        """Keep each provider's newest word on each transaction, and open a case for what is news.
+
+        What counts as news is `models.ledger_words.is_news`: a feed's plain telling never replaces a numbered proof.
 
         Returns:
-            The hashes whose telling is new or changed; those already done with and told the same are not among them.
+            The hashes whose telling is new or changed; each has a case that is due now.
         """
 
     async def sightings(self, chain: Chain, txs: Collection[bytes]) -> Mapping[bytes, tuple[Sighting, ...]]:
         """Return all that was said of these transactions."""
 
     async def ask_for(self, chain: Chain, tx: bytes, address: Address, *, now: datetime) -> None:
-        """Open a case for a hash that a buyer claims and nobody has told us of."""
+        """Open a case, due now, for a hash that a buyer claims and nobody has told us of. Notifies `orders`."""
 
     async def cases(self, chain: Chain, *, now: datetime, limit: int = 100) -> list[Case]:
         """Return cases that are due, longest due first."""
@@ -262,7 +269,11 @@ class LedgerRepository(Protocol):
     # --- what is nobody's ---
 
     async def set_aside(self, transfers: Sequence[tuple[Transfer, Unmatched]], *, now: datetime) -> None:
-        """Record final transfers that are no order's; once each, the newest reason wins, credited ones are skipped."""
+        """Record final transfers that are no order's; once each, the newest reason wins, credited ones are skipped.
+
+        Raises:
+            RefusedError: one is not final.
+        """
 
     async def aside(self, limit: int = 100) -> list[SetAside]:
         """Return those that need a person, oldest first."""
@@ -273,7 +284,7 @@ class LedgerRepository(Protocol):
         """Return how far a provider was read; None when never."""
 
     async def save_reach(self, reach: Reach) -> None:
-        """Write it; a mark never moves back, whoever writes."""
+        """Write it; a mark never moves back, whoever writes. Notifies `orders`: whoever waits for a scan looks then."""
 
     # --- for people ---
 
@@ -291,10 +302,24 @@ class OutboxRepository(Protocol):
     """What must be told."""
 
     async def put(self, message: Message) -> None:
-        """Write, unless one with this key was written before."""
+        """Write, unless one with this key was written before. Notifies `outbox`."""
 
-    async def waiting(self, *, now: datetime, limit: int = 50) -> list[Message]:
-        """Return and lock (skipping those that others hold) messages due for delivery, oldest first."""
+    async def waiting(
+        self,
+        *,
+        now: datetime,
+        limit: int = 50,
+        kinds: Collection[MessageKind] | None = None,
+        to: Collection[str] = (),
+    ) -> list[Message]:
+        """Return and lock (skipping those that others hold) messages due for delivery, oldest first.
+
+        Args:
+            now: The present.
+            limit: At most so many.
+            kinds: Only these; None for all.
+            to: Only those whose recipient begins with one of these (`telegram:`); empty for all.
+        """
 
     async def delivered(self, key: str, *, now: datetime) -> None:
         """Mark as told."""
@@ -367,7 +392,11 @@ class LicenceRepository(Protocol):
         """Take it back; False when there is none or it was taken back before."""
 
     async def admit(self, admission: Admission) -> None:
-        """Insert, or prolong the same address."""
+        """Insert, or prolong the same address.
+
+        Raises:
+            RefusedError: there is no such licence, it was revoked, or it ends before `until`; the schema's word.
+        """
 
     async def admissions(self, *, licence: str | None = None, node: str | None = None) -> list[Admission]:
         """Return those that stand, oldest first."""

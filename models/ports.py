@@ -324,9 +324,10 @@ class HealRequestRepository(Protocol):
 
 
 class Scope(StrEnum):
-    """What a token's bearer may do; OPERATE includes READ."""
+    """What a token's bearer may do. OPERATE includes the others; PAY buys and reads nothing of the mesh."""
 
     READ = "read"
+    PAY = "pay"
     OPERATE = "operate"
 
 
@@ -421,8 +422,8 @@ class Store(Protocol):
     async def wait(self, channel: str, *, at_most: timedelta) -> bool:
         """Wait for a NOTIFY; False on time-out.
 
-        Channels: `samples`, `actions`, `reports`, `incidents`, `decisions`, `requests`, `orders`, `outbox`. A hint only: it
-        may be lost or spurious, so whoever waits also polls.
+        Channels: `samples`, `actions`, `reports`, `incidents`, `decisions`, `requests`, `orders`, `outbox`. A hint
+        only: it may be lost or spurious, so whoever waits also polls.
         """
 
     async def close(self) -> None:

@@ -38,13 +38,10 @@ from models.remedy import (
     Verb,
 )
 from models.telemetry import NodeBaseline, Sample
+from tests.fakes.books import Books, SchemaRefusal
 
 IN_FLIGHT = {ActionState.REQUESTED, ActionState.APPLIED}
 FAILURES = {OutcomeKind.NO_EFFECT, OutcomeKind.WORSE_UNDONE, OutcomeKind.AMBIGUOUS}
-
-
-class SchemaRefusal(RefusedError):
-    """What a constraint says no to; after it the unit of work can only be left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +81,13 @@ class Memory:
     requests: dict[str, HealRequest] = field(default_factory=dict)
     tokens: dict[str, Token] = field(default_factory=dict)
     long_runs: dict[str, LongRun] = field(default_factory=dict)
+    books: Books = field(default_factory=Books)
 
     def copy(self) -> Memory:
         """Copy the dictionaries; what they hold is frozen."""
         state = {one.name: getattr(self, one.name) for one in fields(self)}
         copied: dict[str, Any] = {
-            name: dict(value) if isinstance(value, dict) else value for name, value in state.items()
+            name: value.copy() if isinstance(value, dict | Books) else value for name, value in state.items()
         }
         return Memory(**copied)
 

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self, TypeVar
 
-from models.errors import BrokenError, SourceUnavailable
+from models.errors import BrokenError, SourceUnavailable, TransferSpent
 from models.incident import (
     Diagnosis,
     FaultKind,
@@ -25,6 +25,7 @@ from models.incident import (
     OutcomeKind,
     Verification,
 )
+from models.ledger import LedgerRepository, LicenceRepository, OutboxRepository
 from models.mesh import Mesh, NodeId
 from models.ports import (
     ActionRepository,
@@ -56,9 +57,11 @@ from models.remedy import (
     RemedyName,
 )
 from models.telemetry import NodeBaseline, Sample
-from tests.fakes.memory import Memory, SchemaRefusal
+from tests.fakes.books import SchemaRefusal
+from tests.fakes.ledger import FakeLedger, FakeLicences, FakeOutbox
+from tests.fakes.memory import Memory
 
-CHANNELS = ("samples", "actions", "reports", "incidents", "decisions", "requests")
+CHANNELS = ("samples", "actions", "reports", "incidents", "decisions", "requests", "orders", "outbox")
 
 Result = TypeVar("Result")
 
@@ -93,7 +96,7 @@ class Desk:
         view = base if self._writes else base.copy()
         try:
             result = write(view)
-        except SchemaRefusal:
+        except (SchemaRefusal, TransferSpent):
             self._is_spoiled = True
             raise
         self._writes.append(write)
@@ -106,6 +109,11 @@ class Desk:
         if row not in self._locked:
             await self.locks.enter_async_context(self._store.locks.setdefault(row, asyncio.Lock()))
             self._locked.add(row)
+
+    def is_free(self, row: str) -> bool:
+        """Tell whether no other unit holds a row."""
+        lock = self._store.locks.get(row)
+        return row in self._locked or lock is None or not lock.locked()
 
     async def commit(self) -> None:
         """Do the writes once more, on what everybody sees: all of them, or none."""
@@ -347,6 +355,9 @@ class FakeUnit:
         self.requests: HealRequestRepository = FakeHealRequests(desk)
         self.tokens: TokenRepository = FakeTokens(desk)
         self.long_runs: LongRunRepository = FakeLongRuns(desk)
+        self.ledger: LedgerRepository = FakeLedger(desk)
+        self.outbox: OutboxRepository = FakeOutbox(desk)
+        self.licences: LicenceRepository = FakeLicences(desk)
 
     async def __aenter__(self) -> Self:
         if self._store.is_down:
