@@ -27,6 +27,8 @@ class Verb(StrEnum):
         RESTORE_ROUTE: prefix, expected (an `ip route` line of the baseline; empty deletes the stray route).
         SET_SYSCTL: name, value.
         RESTORE_QDISC: interface, kind (the baseline's root qdisc).
+        ADMIT: address (canonical text), until (Unix seconds, when the kernel forgets it).
+        EXPEL: address.
     """
 
     SET_COST = "set-cost"
@@ -35,6 +37,12 @@ class Verb(StrEnum):
     RESTORE_ROUTE = "restore-route"
     SET_SYSCTL = "set-sysctl"
     RESTORE_QDISC = "restore-qdisc"
+    ADMIT = "admit"
+    EXPEL = "expel"
+
+
+DUTIES = frozenset({Verb.ADMIT, Verb.EXPEL})
+"""Verbs that end by themselves: their orders carry no lease, and nobody commits them (docs/decisions/0018)."""
 
 
 class RemedyName(StrEnum):
@@ -128,7 +136,7 @@ class Order:
         action: What to do.
         epoch: Fencing token of the control run; a node refuses one older than the newest it has seen.
         expires_at: After this instant the node refuses it.
-        lease: How long it stands unless committed.
+        lease: How long it stands unless committed; zero for a duty, which stands at once.
     """
 
     operation: OperationId

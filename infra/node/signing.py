@@ -85,14 +85,14 @@ class Ed25519Signer:
         return Signed(payload=payload, signature=self._key.sign(payload))
 
 
-def create_key(folder: Path) -> Path:
-    """Make `control.key` (raw private key, owner only) and `control.pub` (raw public key) unless they exist.
+def create_key(folder: Path, *, private_name: str = PRIVATE_NAME, public_name: str = PUBLIC_NAME) -> Path:
+    """Make a private key (raw, owner only) and its public half (raw) unless they exist; the control key by default.
 
     Returns:
         The private key's path. An existing key is never replaced: every node would stop listening.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    private = folder / PRIVATE_NAME
+    private = folder / private_name
     try:
         descriptor = os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
@@ -101,7 +101,7 @@ def create_key(folder: Path) -> Path:
         key = Ed25519PrivateKey.generate()
         with os.fdopen(descriptor, "wb") as file:
             file.write(key.private_bytes_raw())
-    (folder / PUBLIC_NAME).write_bytes(key.public_key().public_bytes_raw())
+    (folder / public_name).write_bytes(key.public_key().public_bytes_raw())
     return private
 
 
