@@ -13,6 +13,7 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Protocol, Self
 
+from models.chat import ChatRepository
 from models.incident import Diagnosis, FaultKind, Incident, IncidentId, Outcome, OutcomeKind, Verification
 from models.ledger import LedgerRepository, LicenceRepository, OutboxRepository
 from models.mesh import Mesh, NodeId
@@ -413,6 +414,7 @@ class Store(Protocol):
     """The database: units of work, and hints that something changed."""
 
     def unit(self) -> UnitOfWork:
+    chats: ChatRepository
         """Return a new unit of work.
 
         Raises (on entering):

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from infra.db.documents import closing_of
+from models.chat import Button, Card
 from models.errors import DecisionRefused, RefusedError, RemedyRejected, StaleEpoch
 from models.incident import (
     Diagnosis,
@@ -21,7 +22,9 @@ from models.incident import (
     Verdict,
     Verification,
 )
+from models.ledger import Language
 from models.mesh import Mesh, NodeId
+from models.payment import OrderId
 from models.ports import HealRequest, IncidentStory, LongRun, Signed, Token
 from models.remedy import (
     ActionReport,
@@ -82,6 +85,9 @@ class Memory:
     tokens: dict[str, Token] = field(default_factory=dict)
     long_runs: dict[str, LongRun] = field(default_factory=dict)
     books: Books = field(default_factory=Books)
+    languages: dict[int, Language] = field(default_factory=dict)
+    buttons: dict[str, tuple[Button, bool]] = field(default_factory=dict)
+    cards: dict[OrderId, Card] = field(default_factory=dict)
 
     def copy(self) -> Memory:
         """Copy the dictionaries; what they hold is frozen."""

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self, TypeVar
 
+from models.chat import ChatRepository
 from models.errors import BrokenError, SourceUnavailable, TransferSpent
 from models.incident import (
     Diagnosis,
@@ -58,6 +59,7 @@ from models.remedy import (
 )
 from models.telemetry import NodeBaseline, Sample
 from tests.fakes.books import SchemaRefusal
+from tests.fakes.chats import FakeChats
 from tests.fakes.ledger import FakeLedger, FakeLicences, FakeOutbox
 from tests.fakes.memory import Memory
 
@@ -358,6 +360,7 @@ class FakeUnit:
         self.ledger: LedgerRepository = FakeLedger(desk)
         self.outbox: OutboxRepository = FakeOutbox(desk)
         self.licences: LicenceRepository = FakeLicences(desk)
+        self.chats: ChatRepository = FakeChats(desk)
 
     async def __aenter__(self) -> Self:
         if self._store.is_down:
