@@ -9,6 +9,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 
 import uvicorn
 from starlette.applications import Starlette
@@ -133,8 +134,20 @@ class _Server(uvicorn.Server):
         yield
 
 
+class Servable(Protocol):
+    """Something that stands in for an API and wants to know its own address."""
+
+    url: str
+
+    def app(self) -> Starlette:
+        """Return the ASGI application."""
+
+
+Stood = TypeVar("Stood", bound=Servable)
+
+
 @asynccontextmanager
-async def serving(stand_in: StandIn, *, port: int = 0) -> AsyncIterator[StandIn]:
+async def serving(stand_in: Stood, *, port: int = 0) -> AsyncIterator[Stood]:
     """Serve a stand-in on loopback until the block ends; hanging answers end with it."""
     with socket.create_server(("127.0.0.1", port)) as listener:
         config = uvicorn.Config(
