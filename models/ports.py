@@ -400,6 +400,7 @@ class UnitOfWork(Protocol):
     ledger: LedgerRepository
     outbox: OutboxRepository
     licences: LicenceRepository
+    chats: ChatRepository
 
     async def __aenter__(self) -> Self:
         """Begin."""
@@ -414,7 +415,6 @@ class Store(Protocol):
     """The database: units of work, and hints that something changed."""
 
     def unit(self) -> UnitOfWork:
-    chats: ChatRepository
         """Return a new unit of work.
 
         Raises (on entering):
