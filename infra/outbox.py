@@ -23,7 +23,7 @@ BATCH = 50
 def pause_after(tries: int) -> timedelta:
     """Return how long to wait after so many failed deliveries: 2 s, 4 s, 8 s, ... 5 min."""
     # 2 s * 2**8 is past the longest already; more doublings would only make a large number.
-    return min(FIRST_PAUSE * 2 ** min(tries, 8), LONGEST_PAUSE)
+    return min(FIRST_PAUSE * (1 << min(tries, 8)), LONGEST_PAUSE)
 
 
 async def deliver_due(

@@ -29,17 +29,19 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import TypeAdapter
 
 from infra.clock import SystemClock
+from infra.node.gate import Gate, GateKeeper, standing_admissions
 from infra.node.hands import Hands
 from infra.node.journal import Journal
 from infra.node.netlink import Netlink
 from infra.node.netns import move_into
 from infra.node.place import NodePlace
 from infra.node.signing import load_public_key
+from infra.node.verbs.access import Admit, Expel
 from infra.node.verbs.catalogue import catalogue, standing_costs
 from models.errors import ConfigurationInvalid, MeshError, NodeUnavailable
 from models.mesh import NodeId
 from models.ports import Signed
-from models.remedy import ActionReport
+from models.remedy import ActionReport, Verb
 
 log = structlog.get_logger()
 
@@ -186,7 +188,13 @@ def open_hands(place: NodePlace, public_key: Ed25519PublicKey, netlink: Netlink)
     clock = SystemClock()
     journal = Journal(place.folder / "actuator.journal", clock.now())
     verbs = catalogue(place, netlink, lambda: standing_costs(journal))
-    return Hands(NodeId(place.node), journal, verbs=verbs, public_key=public_key, clock=clock), journal
+    upkeep = None
+    if place.gate is not None:
+        gate = Gate(place.gate.interfaces)
+        verbs |= {Verb.ADMIT: Admit(gate, clock), Verb.EXPEL: Expel(gate, clock)}
+        upkeep = GateKeeper(gate, lambda: standing_admissions(journal), clock).look
+    hands = Hands(NodeId(place.node), journal, verbs=verbs, public_key=public_key, clock=clock, upkeep=upkeep)
+    return hands, journal
 
 
 async def serve(place: NodePlace, public_key: Ed25519PublicKey, *, stop: asyncio.Event | None = None) -> None:

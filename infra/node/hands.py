@@ -6,7 +6,7 @@ leaves unfinished is undone by `settle`, which the server calls at its start and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 import structlog
@@ -18,7 +18,7 @@ from infra.node.verbs.base import ReadBack, VerbHandler
 from models.errors import MeshError, OrderRefused
 from models.mesh import NodeId
 from models.ports import Clock, Signed
-from models.remedy import ActionReport, ActionState, Closing, ClosingOrder, OperationId, Order, Verb
+from models.remedy import DUTIES, ActionReport, ActionState, Closing, ClosingOrder, OperationId, Order, Verb
 
 log = structlog.get_logger()
 
@@ -39,12 +39,24 @@ class Hands:
         verbs: Mapping[Verb, VerbHandler],
         public_key: Ed25519PublicKey,
         clock: Clock,
+        upkeep: Callable[[], None] | None = None,
     ) -> None:
+        """Prepare.
+
+        Args:
+            node: Ours.
+            journal: What was done before.
+            verbs: What this node can do.
+            public_key: The control key's.
+            clock: Now.
+            upkeep: What the node keeps true by itself between orders; called with every `settle`.
+        """
         self._node = node
         self._journal = journal
         self._verbs = verbs
         self._public_key = public_key
         self._clock = clock
+        self._upkeep = upkeep
         self._retry_at: dict[OperationId, datetime] = {}
 
     def execute(self, signed: Signed) -> ActionReport:
@@ -70,11 +82,11 @@ class Hands:
             )
 
     def reports(self) -> tuple[ActionReport, ...]:
-        """Return the latest report of every operation in the journal."""
-        return tuple(entry.report() for entry in self._journal)
+        """Return the latest report of every operation in the journal but the duties: theirs ends with the answer."""
+        return tuple(entry.report() for entry in self._journal if not _is_duty(entry.order))
 
     def settle(self) -> None:
-        """Undo leases that ran out and whatever was left unfinished."""
+        """Undo leases that ran out and whatever was left unfinished; then see to the upkeep."""
         now = self._clock.now()
         for entry in tuple(self._journal):
             expired = entry.phase is Phase.APPLIED and entry.lease_until is not None and entry.lease_until <= now
@@ -85,6 +97,8 @@ class Hands:
                 self._take_back(entry, "it was interrupted while it was being applied")
             elif entry.phase is Phase.UNDOING and not waits:
                 self._take_back(entry, entry.message)
+        if self._upkeep is not None:
+            self._upkeep()
 
     def withdraw(self) -> None:
         """Undo everything that is not committed: the actuator is leaving."""
@@ -117,8 +131,7 @@ class Hands:
         try:
             if handler is None:
                 raise OrderRefused(f"{self._node} cannot {order.action.verb}")
-            if not timedelta(0) < order.lease <= LONGEST_LEASE:
-                raise OrderRefused(f"a lease of {order.lease} is outside 0 to {LONGEST_LEASE}")
+            _check_lease(order)
             target = self._free_target(handler, order)
             handler.check(order.action)
             before = handler.capture(order.action)
@@ -151,6 +164,8 @@ class Hands:
             return self._take_back(accepted, f"it had no effect ({reason})", closed=Phase.FAILED)
         now = self._clock.now()
         log.info("change applied", operation=order.operation, verb=order.action.verb, after=seen.state)
+        if _is_duty(order):
+            return self._journal.write(accepted.moved(Phase.COMMITTED, now, after=seen.state, message="done"))
         return self._journal.write(
             accepted.moved(
                 Phase.APPLIED,
@@ -215,6 +230,19 @@ class Hands:
         message = "; ".join(part for part in (why, seen.note) if part)
         log.info("change undone", operation=entry.operation, reason=message)
         return self._journal.write(undoing.moved(closed, now, after=seen.state, message=message))
+
+
+def _is_duty(order: Order | None) -> bool:
+    return order is not None and order.action.verb in DUTIES
+
+
+def _check_lease(order: Order) -> None:
+    """Refuse a change that nobody would have to verify, and a duty that somebody would."""
+    if _is_duty(order):
+        if order.lease != timedelta(0):
+            raise OrderRefused(f"{order.action.verb} ends by itself and takes no lease")
+    elif not timedelta(0) < order.lease <= LONGEST_LEASE:
+        raise OrderRefused(f"a lease of {order.lease} is outside 0 to {LONGEST_LEASE}")
 
 
 def _claimed_operation(signed: Signed) -> OperationId:

@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from models.errors import ConfigurationInvalid
-from models.remedy import ActionReport, ActionState, OperationId, Order
+from models.remedy import DUTIES, ActionReport, ActionState, OperationId, Order
 
 # Long enough that any order of a forgotten operation expired long ago, so that it can never act a second time.
 FORGET_AFTER = timedelta(days=1)
@@ -96,6 +96,13 @@ class Entry:
         )
 
 
+def _is_over(entry: Entry, instant: datetime) -> bool:
+    """Tell a duty that holds nothing any more: an address expelled, or admitted until an hour that has passed."""
+    if entry.order is None or entry.order.action.verb not in DUTIES:
+        return False
+    return int(entry.order.action.arguments.get("until", 0)) < instant.timestamp()
+
+
 @dataclass(frozen=True, slots=True)
 class _Line:
     epoch: int
@@ -144,7 +151,7 @@ class Journal:
         for entry in tuple(self):
             needed = entry.phase in UNFINISHED or entry.phase is Phase.APPLIED
             standing = entry.phase is Phase.COMMITTED and last.get(entry.target) == entry.operation
-            if entry.at < instant and not needed and not standing:
+            if entry.at < instant and not needed and (not standing or _is_over(entry, instant)):
                 del self._entries[entry.operation]
 
     def _rewrite(self) -> None:

@@ -44,6 +44,14 @@ class Daemon(BaseModel):
     config: Path
 
 
+class GatePlace(BaseModel):
+    """Where clients come in at a gateway node."""
+
+    model_config = ConfigDict(frozen=True)
+
+    interfaces: tuple[str, ...] = Field(min_length=1, description="Client interfaces; nothing of the mesh.")
+
+
 class NodePlace(BaseModel):
     """A node's place in the world."""
 
@@ -58,6 +66,8 @@ class NodePlace(BaseModel):
     links: tuple[LinkEnd, ...] = ()
     reach: tuple[Reach, ...] = ()
     daemon: Daemon | None = Field(default=None, description="None: watch-only as far as routing goes.")
+
+    gate: GatePlace | None = Field(default=None, description="None: no gateway; whoever reaches the node may pass.")
 
     @property
     def actuator_socket(self) -> Path:
