@@ -10,7 +10,7 @@ import ctypes
 import errno
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,9 @@ _LOG_BYTES = 1 << 18
 _MESSAGE_BYTES = 1024
 # The kernel's own errno, not in Python's table: an operation this kind of map or program does not have.
 ENOTSUPP = 524
-_U32, _U64 = ctypes.c_uint32, ctypes.c_uint64
+_U32, _U64, _S32 = ctypes.c_uint32, ctypes.c_uint64, ctypes.c_int32
+# BTF, as in ebpf/btf.py: what the kernel calls an enum, and the words of a type before its members.
+_KIND_ENUM, _TYPE_WORDS = 6, 3
 _Printer = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 
 
@@ -108,6 +110,16 @@ class LibBpf:
             ("bpf_object__next_map", pointer, (pointer, pointer)),
             ("bpf_program__name", ctypes.c_char_p, (pointer,)),
             ("bpf_program__fd", ctypes.c_int, (pointer,)),
+            ("bpf_program__set_autoload", ctypes.c_int, (pointer, ctypes.c_bool)),
+            ("bpf_program__attach", pointer, (pointer,)),
+            ("bpf_link__destroy", ctypes.c_int, (pointer,)),
+            ("bpf_map__set_pin_path", ctypes.c_int, (pointer, ctypes.c_char_p)),
+            ("bpf_map__set_autocreate", ctypes.c_int, (pointer, ctypes.c_bool)),
+            ("btf__load_vmlinux_btf", pointer, ()),
+            ("btf__find_by_name_kind", _S32, (pointer, ctypes.c_char_p, _U32)),
+            ("btf__type_by_id", pointer, (pointer, _U32)),
+            ("btf__name_by_offset", ctypes.c_char_p, (pointer, _U32)),
+            ("btf__free", None, (pointer,)),
             ("bpf_map__name", ctypes.c_char_p, (pointer,)),
             ("bpf_map__fd", ctypes.c_int, (pointer,)),
             ("bpf_map__initial_value", pointer, (pointer, pointer)),
@@ -168,10 +180,42 @@ class LibBpf:
 
     def program_id(self, program: int) -> int:
         """Return the kernel's id of a loaded program."""
-        held = (_U32 * 64)()  # struct bpf_prog_info: type, then id; the kernel fills as much as there is room
+        return self._program_facts(program)[1]
+
+    def run_statistics(self, program: int) -> tuple[int, int]:
+        """Return nanoseconds and times that a program ran; counted while `kernel.bpf_stats_enabled` is 1."""
+        facts = self._program_facts(program)
+        return facts[48] | facts[49] << 32, facts[50] | facts[51] << 32
+
+    def _program_facts(self, program: int) -> list[int]:
+        """Return struct bpf_prog_info by 32-bit words: id is word 1, run_time_ns 48 and 49, run_cnt 50 and 51."""
+        held = (_U32 * 64)()  # the kernel fills as much as there is room
         size = _U32(ctypes.sizeof(held))
         self._checked(self._lib.bpf_obj_get_info_by_fd(program, ctypes.byref(held), ctypes.byref(size)))
-        return int(held[1])
+        return list(held)
+
+    def destroy_link(self, link: int) -> None:
+        """Detach what `OpenObject.attach` attached, and free the link."""
+        self._checked(self._lib.bpf_link__destroy(link))
+
+    def kernel_enum(self, name: str) -> dict[int, str]:
+        """Return number -> name of one of the running kernel's enums; by libbpf, since all of its types are many MB."""
+        types = self._lib.btf__load_vmlinux_btf()
+        if not types:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
+        try:
+            at = self._lib.btf__type_by_id(
+                types, self._checked(self._lib.btf__find_by_name_kind(types, name.encode(), _KIND_ENUM))
+            )
+            members = (_U32 * _TYPE_WORDS).from_address(at)[1] & 0xFFFF
+            pairs = (_U32 * (2 * members)).from_address(at + _TYPE_WORDS * ctypes.sizeof(_U32))
+            return {
+                value: self._lib.btf__name_by_offset(types, name_at).decode()
+                for name_at, value in zip(pairs[::2], pairs[1::2], strict=True)
+            }
+        finally:
+            self._lib.btf__free(types)
 
     # --- maps and trial runs ---
 
@@ -239,6 +283,36 @@ class OpenObject:
                 return
         raise OSError(errno.ENOENT, "object has no .rodata")
 
+    def choose(self, programs: Container[str], *, maps: Container[str]) -> None:
+        """Load only these programs, create only these maps (and libbpf's own, for data); before `load`."""
+        lib = self._library._lib  # noqa: SLF001  # one unit, two classes
+        for one in self._each(lib.bpf_object__next_program):
+            lib.bpf_program__set_autoload(one, self._name(one, "program") in programs)
+        for one in self._each(lib.bpf_object__next_map):
+            if "." not in self._name(one, "map"):
+                lib.bpf_map__set_autocreate(one, self._name(one, "map") in maps)
+
+    def pin(self, maps: Container[str], folder: Path) -> None:
+        """Take over the maps pinned in a folder of bpffs, or pin the new ones there; before `load`."""
+        lib = self._library._lib  # noqa: SLF001  # one unit, two classes
+        for one in self._each(lib.bpf_object__next_map):
+            name = self._name(one, "map")
+            if name in maps:
+                self._library._checked(lib.bpf_map__set_pin_path(one, os.fsencode(folder / name)))  # noqa: SLF001
+
+    def attach(self, program: str) -> int:
+        """Attach a tracing program where its section says; return the link, for `LibBpf.destroy_link`."""
+        lib = self._library._lib  # noqa: SLF001  # one unit, two classes
+        self._library.said.clear()
+        for one in self._each(lib.bpf_object__next_program):
+            if self._name(one, "program") == program:
+                link = lib.bpf_program__attach(one)
+                if not link:
+                    code = ctypes.get_errno()
+                    raise OSError(code, os.strerror(code))
+                return int(link)
+        raise OSError(errno.ENOENT, f"object has no program {program}")
+
     def load(self) -> None:
         """Create the maps and let the verifier judge the programs."""
         self._library._checked(self._library._lib.bpf_object__load(self._handle))  # noqa: SLF001
@@ -250,14 +324,16 @@ class OpenObject:
     def programs(self) -> dict[str, int]:
         """Return name -> descriptor of the loaded programs."""
         lib = self._library._lib  # noqa: SLF001
-        return {
+        found = {
             self._name(one, "program"): lib.bpf_program__fd(one) for one in self._each(lib.bpf_object__next_program)
         }
+        return {name: descriptor for name, descriptor in found.items() if descriptor >= 0}  # those not chosen have none
 
     def maps(self) -> dict[str, int]:
         """Return name -> descriptor of the created maps."""
         lib = self._library._lib  # noqa: SLF001
-        return {self._name(one, "map"): lib.bpf_map__fd(one) for one in self._each(lib.bpf_object__next_map)}
+        found = {self._name(one, "map"): lib.bpf_map__fd(one) for one in self._each(lib.bpf_object__next_map)}
+        return {name: descriptor for name, descriptor in found.items() if descriptor >= 0}
 
     def close(self) -> None:
         """Free everything; links made from the programs keep them loaded. Safe to call twice."""
