@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import psutil
@@ -14,6 +14,7 @@ from ebpf.layout import COUNT_BYTES, ROWS, decode
 from ebpf.loader import EBPFLoader, LoadedObject
 from ebpf.maps import PerCpuArray
 from ebpf.netlink import LinkState, RouteSocket
+from ebpf.runs import Runs, run_statistics
 from models.errors import BrokenError, ProgramInvalid
 from models.telemetry import Direction, InterfaceReading, Protocol, SizeClass, TrafficClass, TrafficCount
 
@@ -30,11 +31,19 @@ _ETHERNET_HEADER = 14
 
 @dataclass(frozen=True, slots=True)
 class ProgramState:
-    """Whether one program of ours counts on one interface now."""
+    """Whether one program of ours counts on one interface now.
+
+    Attributes:
+        program: Function name; the signal's for one that could not be loaded.
+        interface: Empty for a tracing program, which belongs to none.
+        is_attached: Whether the kernel runs it.
+        runs: None where the kernel does not count them.
+    """
 
     program: str
     interface: str
     is_attached: bool
+    runs: Runs | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +52,7 @@ class _Watched:
     index: int
     counts: PerCpuArray
     attachments: tuple[Attachment, ...]
+    programs: Mapping[str, int]
 
 
 class EbpfInterfaceCounters:
@@ -86,7 +96,12 @@ class EbpfInterfaceCounters:
         """Ask the kernel which of our programs are in place."""
         with self._lock:
             return tuple(
-                ProgramState(one.program, watched.name, self._loader.is_attached(one))
+                ProgramState(
+                    one.program,
+                    watched.name,
+                    self._loader.is_attached(one),
+                    run_statistics(watched.programs[one.program]),
+                )
                 for watched in self._watched
                 for one in watched.attachments
             )
@@ -121,20 +136,26 @@ class EbpfInterfaceCounters:
         except BrokenError:
             self._loader.unload_program(loaded)
             raise
-        if with_xdp:
-            attachments += self._count_frames(name) if is_ethernet else self._without_frames(name, "no Ethernet")
-        return _Watched(name, link.index, counts, tuple(attachments))
+        programs = dict(loaded.programs)
+        frames = self._count_frames(name, is_ethernet=is_ethernet) if with_xdp else None
+        if frames is not None:
+            attachments.append(self._loader.attach_to_interface(frames, name))
+            programs |= frames.programs
+        return _Watched(name, link.index, counts, tuple(attachments), programs)
 
-    def _count_frames(self, name: str) -> list[Attachment]:
-        try:
-            return [self._loader.attach_to_interface(self._loader.load_program(COUNTER, instance=name), name)]
-        except BrokenError as error:
-            return self._without_frames(name, str(error))
-
-    def _without_frames(self, name: str, reason: str) -> list[Attachment]:
+    def _count_frames(self, name: str, *, is_ethernet: bool) -> LoadedObject | None:
+        reason = "no Ethernet"
+        if is_ethernet:
+            try:
+                loaded = self._loader.load_program(COUNTER, instance=name)
+                self._loader.attach_to_interface(loaded, name)
+            except BrokenError as error:
+                reason = str(error)
+            else:
+                return loaded
         self._missing.add(f"xdp:{name}")
         log.warning("frames not counted by xdp", interface=name, reason=reason)
-        return []
+        return None
 
     def _read(self, watched: _Watched) -> InterfaceReading | None:
         link = self._routes.link(watched.name)

@@ -7,12 +7,15 @@ import errno
 import numpy as np
 from numpy.typing import NDArray
 
+from ebpf.elf import MapDefinition
 from ebpf.libbpf import ENOTSUPP, libbpf
 from models.errors import KernelRefused
 
 # Kernels before 5.13 have no batch reading of per-CPU arrays; anything else that goes wrong is an error.
 _NO_BATCH = frozenset({errno.EINVAL, errno.EOPNOTSUPP, ENOTSUPP})
 _WORD = 8
+# enum bpf_map_type: BPF_MAP_TYPE_PERCPU_HASH, BPF_MAP_TYPE_LRU_PERCPU_HASH.
+_PER_CPU_HASHES = frozenset({5, 10})
 
 
 class PerCpuArray:
@@ -63,3 +66,35 @@ class PerCpuArray:
         start, step = self._values.ctypes.data, self._values.strides[0]
         for index in range(self._entries):
             libbpf().lookup(self._descriptor, index, start + index * step)
+
+
+class HashTable:
+    """A hash map, LRU or not, per CPU or not, whose values are 64-bit counters.
+
+    The buffers are made once, for as many entries as the map may hold, and used again by every `read`; not safe for two
+    threads at once. Pages that no entry ever reached cost no memory.
+    """
+
+    def __init__(self, descriptor: int, definition: MapDefinition) -> None:
+        self._descriptor, self.capacity = descriptor, definition.max_entries
+        copies = libbpf().possible_cpus() if definition.type in _PER_CPU_HASHES else 1
+        self._keys = np.empty((self.capacity, definition.key), dtype=np.uint8)
+        self._values = np.empty((self.capacity, copies, definition.value // _WORD), dtype=np.uint64)
+
+    def read(self) -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
+        """Return keys (entries, bytes of a key) and values (entries, words of a value), summed over CPUs; both copies.
+
+        Raises:
+            KernelRefused: the map cannot be read.
+        """
+        try:
+            count = libbpf().lookup_batch(
+                self._descriptor,
+                keys_at=self._keys.ctypes.data,
+                values_at=self._values.ctypes.data,
+                count=self.capacity,
+            )
+        except OSError as error:
+            raise KernelRefused("reading a map", str(error)) from error
+        values: NDArray[np.uint64] = self._values[:count].sum(axis=1)
+        return self._keys[:count].copy(), values

@@ -34,6 +34,7 @@ from models.remedy import (
 from models.telemetry import (
     HostReading,
     InterfaceReading,
+    KernelReading,
     LinkProbeReading,
     NodeBaseline,
     ReachReading,
@@ -59,6 +60,19 @@ class InterfaceCounters(Protocol):
 
     def missing(self) -> frozenset[str]:
         """Name the signals this backend cannot measure (psutil cannot tell traffic classes)."""
+
+    def close(self) -> None:
+        """Detach what this object attached, and nothing else. Safe to call twice."""
+
+
+class KernelSignals(Protocol):
+    """What tracing programs count for one node, cumulative since opening."""
+
+    def read(self) -> KernelReading:
+        """Read all signals; None for each that `missing` names. Resets only what is "since the previous sample"."""
+
+    def missing(self) -> frozenset[str]:
+        """Name the signals that are not measured here, of `drops`, `retransmits`, `tcp-states` and `syscalls`."""
 
     def close(self) -> None:
         """Detach what this object attached, and nothing else. Safe to call twice."""

@@ -135,6 +135,42 @@ class DaemonState(StrEnum):
     ABSENT = "absent"
 
 
+class DropClass(StrEnum):
+    """Why the kernel gave up on a packet, in few words; which of its reasons is which: `ebpf/drops.py`."""
+
+    NO_ROUTE = "no-route"
+    REFUSED = "refused"
+    QUEUE = "queue"
+    DAMAGED = "damaged"
+    SOCKET = "socket"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class DropCount:
+    """Packets dropped for one class of reasons, cumulative in an epoch; zero rows are left out."""
+
+    reason: DropClass
+    packets: int
+
+
+@dataclass(frozen=True, slots=True)
+class KernelReading:
+    """What the kernel's tracepoints tell; None for what is not measured here (then `Sample.missing` names it).
+
+    Attributes:
+        drops: Packets dropped in the node's network namespace (`"drops"`).
+        retransmits: TCP segments of the namespace's sockets sent again, cumulative in an epoch (`"retransmits"`).
+        syscall_p99_us: Of the machine's system calls since the previous sample that do not wait for somebody by
+            design, the duration that 99 % stay below; microseconds, right to a factor of two (`"syscalls"`). None also
+            when there was none.
+    """
+
+    drops: tuple[DropCount, ...] | None = None
+    retransmits: int | None = None
+    syscall_p99_us: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class HostReading:
     """The node's own health and IPv4 forwarding counters (`/proc/net/snmp` of its namespace).
@@ -145,6 +181,7 @@ class HostReading:
         address_errors: IpInAddrErrors, cumulative: grows when forwarding is off.
         no_routes: IpOutNoRoutes + IpInNoRoutes, cumulative.
         daemon: State of the routing daemon's process.
+        kernel: What tracing programs count; samples stored before there were any lack it.
     """
 
     cpu_pressure: float
@@ -152,6 +189,7 @@ class HostReading:
     address_errors: int
     no_routes: int
     daemon: DaemonState
+    kernel: KernelReading = KernelReading()
 
 
 class DriftKind(StrEnum):
