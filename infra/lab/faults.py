@@ -22,7 +22,7 @@ from infra.lab.wire import GreyClass
 from infra.node.netns import entered
 from models.errors import ConfigurationInvalid, KernelRefused
 from models.incident import FaultKind
-from models.mesh import Element, ElementKind, Link, LinkId, NodeId
+from models.mesh import Element, ElementKind, Interface, Link, LinkId, NodeId
 
 FORWARDING = "net/ipv4/ip_forward"
 # Which kind of element each fault harms.
@@ -35,12 +35,13 @@ PLACES: Mapping[FaultKind, ElementKind] = {
     FaultKind.MTU: ElementKind.LINK,
     FaultKind.RATE_CLAMP: ElementKind.LINK,
     FaultKind.CARRIER_FLAP: ElementKind.LINK,
+    # Left on one node's interface, it harms that link and nothing else of the node.
+    FaultKind.QDISC_DRIFT: ElementKind.LINK,
     FaultKind.NODE_DEAD: ElementKind.NODE,
     FaultKind.DAEMON_HUNG: ElementKind.NODE,
     FaultKind.DAEMON_KILLED: ElementKind.NODE,
     FaultKind.ROUTE_DRIFT: ElementKind.NODE,
     FaultKind.SYSCTL_DRIFT: ElementKind.NODE,
-    FaultKind.QDISC_DRIFT: ElementKind.NODE,
 }
 
 
@@ -54,12 +55,12 @@ class Harm:
         percent: LOSS: share of all packets lost in each direction, 0..100.
         grey: GREY: which transit packets.
         flow_class: GREY by flow: which of four hash classes.
-        toward: ONE_WAY: packets to this end are lost; None: to the link's `b`.
+        toward: ONE_WAY: packets to this end are lost; QDISC_DRIFT: they queue at the other end's interface; None: to
+            the link's `b`.
         kbit: RATE_CLAMP and QDISC_DRIFT: what still passes, kbit/s.
         period_s: CARRIER_FLAP: seconds from one down to the next; down for half of it.
         target: ROUTE_DRIFT: whose loopback; None: the first other node's.
-        via: ROUTE_DRIFT: the wrong neighbour; None: a blackhole route. QDISC_DRIFT: the interface's peer; None: the
-            first link.
+        via: ROUTE_DRIFT: the wrong neighbour; None: a blackhole route.
     """
 
     kind: FaultKind
@@ -262,9 +263,14 @@ def _rules(matches: Callable[[Harm], tuple[str, ...]]) -> Callable[[Lab, Harm], 
     return lambda lab, harm: WireRules(_table(harm), _both_ways(lab, _link(lab, harm), matches(harm)))
 
 
-def _one_way(lab: Lab, harm: Harm) -> Fault:
+def _sender(lab: Lab, harm: Harm) -> Interface:
+    """Return the end whose packets a harm in one direction meets."""
     link = _link(lab, harm)
-    sender = link.a if harm.toward is None else link.far_end(link.end_at(harm.toward))
+    return link.a if harm.toward is None else link.far_end(link.end_at(harm.toward))
+
+
+def _one_way(lab: Lab, harm: Harm) -> Fault:
+    link, sender = _link(lab, harm), _sender(lab, harm)
     return WireRules(_table(harm), {lab.wire(link.id): {wire_port(sender): wire.every_packet()}})
 
 
@@ -301,9 +307,8 @@ def _route_drift(lab: Lab, harm: Harm) -> Fault:
 
 
 def _qdisc_drift(lab: Lab, harm: Harm) -> Fault:
-    node = NodeId(harm.element.name)
-    peers = [end.interface for end in lab.places[node].links if harm.via in {None, end.peer}]
-    return RateLimit(lab.namespace(node), (peers[0],), harm.kbit)
+    sender = _sender(lab, harm)
+    return RateLimit(lab.namespace(sender.node), (sender.name,), harm.kbit)
 
 
 _MAKERS: Mapping[FaultKind, Callable[[Lab, Harm], Fault]] = {

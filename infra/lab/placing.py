@@ -35,8 +35,6 @@ def harm(spec: FaultSpec, lab: Lab, path: tuple[NodeId, ...]) -> Harm:
     via: NodeId | None = None
     if spec.kind is FaultKind.ROUTE_DRIFT and spec.via == AUTO:
         via = looping_neighbour(lab, NodeId(element.name), path[-1])
-    elif spec.kind is FaultKind.QDISC_DRIFT and spec.via == AUTO:
-        via = _after(path, NodeId(element.name))
     elif spec.via not in {AUTO, BLACKHOLE}:
         via = NodeId(spec.via)
     return Harm(
@@ -79,7 +77,7 @@ def _after(path: tuple[NodeId, ...], node: NodeId) -> NodeId | None:
 
 
 def _toward(spec: FaultSpec, mesh: Mesh, element: Element, path: tuple[NodeId, ...]) -> NodeId | None:
-    if spec.kind is not FaultKind.ONE_WAY:
+    if spec.kind not in {FaultKind.ONE_WAY, FaultKind.QDISC_DRIFT}:
         return None
     if spec.toward != AUTO:
         return NodeId(spec.toward)

@@ -61,7 +61,7 @@ class FaultSpec(BaseModel):
     flow_class: Annotated[int, Field(ge=0, lt=FLOW_CLASSES)] | Literal["auto"] = Field(
         default=AUTO, description="grey by flow: hash class; auto: that of the first flow's requests."
     )
-    toward: str = Field(default=AUTO, description="one_way: the end that hears nothing; auto: the traffic's far end.")
+    toward: str = Field(default=AUTO, description="one_way, qdisc_drift: packets to this end; auto: the far one.")
     kbit: int = Field(default=64, ge=8, description="rate_clamp, qdisc_drift: kbit/s that still pass.")
     period_s: float = Field(default=4, ge=0.5, le=120, description="carrier_flap: from one down to the next.")
     via: str = Field(default=AUTO, description="route_drift: neighbour, blackhole, or auto: a neighbour that loops.")

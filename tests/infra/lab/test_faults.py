@@ -177,13 +177,13 @@ def test_sysctl_drift_switches_forwarding_off(lab):
     assert forwarding() == "1"
 
 
-def test_qdisc_drift_leaves_a_token_bucket_on_the_named_interface(lab):
+def test_qdisc_drift_leaves_a_token_bucket_on_the_interface_that_sends_to_the_named_end(lab):
     def qdiscs():
         command = ["tc", "qdisc", "show", "dev", "to-n0"]
         with entered(lab.namespace(N1)):
             return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
-    with harmed(lab, FaultKind.QDISC_DRIFT, Element.of_node(N1), via=N0):
+    with harmed(lab, FaultKind.QDISC_DRIFT, Element.of_link(LinkId("n0--n1")), toward=N0):
         assert "tbf" in qdiscs()
     assert "tbf" not in qdiscs()
 
