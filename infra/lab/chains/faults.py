@@ -33,6 +33,8 @@ class Faults:
         lag: Blocks (TRON) or seconds (TON) its index is behind.
         lie: What it tells instead of the truth.
         key: The only key it takes; None takes any and none.
+        page_rows: A smaller page than its own.
+        hidden: Transactions that it does not know although they happened (or that only the other one made up).
         calls: Paths that were asked, in order, with their queries.
     """
 
@@ -40,6 +42,7 @@ class Faults:
     lie: Lie | None = None
     key: str | None = None
     page_rows: int | None = None
+    hidden: set[bytes] = field(default_factory=set)
     calls: list[str] = field(default_factory=list)
     planned: list[Planned] = field(default_factory=list)
 
@@ -50,7 +53,8 @@ class Faults:
     def mend(self) -> None:
         """Let everything be well again."""
         self.planned.clear()
-        self.lag, self.lie, self.key = 0, None, None
+        self.hidden.clear()
+        self.lag, self.lie, self.key, self.page_rows = 0, None, None, None
 
     def take(self) -> Response | None:
         """Return the fault that strikes this request, None when it passes."""

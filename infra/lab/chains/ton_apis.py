@@ -58,24 +58,26 @@ class TonApi:
         address = parse_address(request.path_params["account"], Chain.TON)
         before = int(request.query_params.get("before_lt", 2**62))
         size = min(int(request.query_params.get("limit", "100")), self.faults.page_rows or 1000)
-        known = [tx for tx in self.world.history(address, lag=self.faults.lag) if tx.lt < before]
+        known = [
+            tx for tx in self.world.history(address, lag=self.faults.lag, hidden=self.faults.hidden) if tx.lt < before
+        ]
         return JSONResponse({"transactions": [self._told(tx) for tx in known[:size]]})
 
     async def transaction(self, request: Request) -> Response:
         """Answer one transaction by its own hash."""
-        tx = self.world.find(bytes.fromhex(request.path_params["hash"]), lag=self.faults.lag)
+        tx = self.world.find(bytes.fromhex(request.path_params["hash"]), lag=self.faults.lag, hidden=self.faults.hidden)
         return self._unknown() if tx is None else JSONResponse(self._told(tx))
 
     async def by_message(self, request: Request) -> Response:
         """Answer the transaction that a message caused."""
         message = bytes.fromhex(request.path_params["hash"])
-        found = [tx for tx in self.world.all(lag=self.faults.lag) if tx.message == message]
+        found = [tx for tx in self.world.all(lag=self.faults.lag, hidden=self.faults.hidden) if tx.message == message]
         return JSONResponse(self._told(found[0])) if found else self._unknown()
 
     async def trace(self, request: Request) -> Response:
         """Answer the tree of transactions that one began."""
         root = bytes.fromhex(request.path_params["hash"])
-        told = [tx for tx in self.world.all(lag=self.faults.lag) if tx.trace == root]
+        told = [tx for tx in self.world.all(lag=self.faults.lag, hidden=self.faults.hidden) if tx.trace == root]
         if not told:
             return self._unknown()
         nodes = [
@@ -238,12 +240,14 @@ class TonCenterApi:
         """Answer by account and highest logical time, or by hash."""
         query = request.query_params
         if "hash" in query:
-            tx = self.world.find(bytes.fromhex(query["hash"]), lag=self.faults.lag, forecasts=True)
+            tx = self.world.find(
+                bytes.fromhex(query["hash"]), lag=self.faults.lag, hidden=self.faults.hidden, forecasts=True
+            )
             known = [] if tx is None else [tx]
         else:
             last = int(query.get("end_lt", 2**62))
             address = parse_address(query["account"], Chain.TON)
-            history = self.world.history(address, lag=self.faults.lag, forecasts=True)
+            history = self.world.history(address, lag=self.faults.lag, hidden=self.faults.hidden, forecasts=True)
             known = [tx for tx in history if tx.lt <= last]
         size = min(int(query.get("limit", "10")), self.faults.page_rows or 1000)
         return JSONResponse({"transactions": [self._told(tx) for tx in known[:size]], "address_book": {}})
@@ -251,15 +255,28 @@ class TonCenterApi:
     async def by_message(self, request: Request) -> Response:
         """Answer the transaction that a message caused."""
         message = bytes.fromhex(request.query_params["msg_hash"])
-        known = [tx for tx in self.world.all(lag=self.faults.lag, forecasts=True) if tx.message == message]
+        known = [
+            tx
+            for tx in self.world.all(lag=self.faults.lag, hidden=self.faults.hidden, forecasts=True)
+            if tx.message == message
+        ]
         return JSONResponse({"transactions": [self._told(tx) for tx in known], "address_book": {}})
 
     async def traces(self, request: Request) -> Response:
         """Answer the trace a transaction belongs to."""
-        tx = self.world.find(bytes.fromhex(request.query_params["tx_hash"]), lag=self.faults.lag, forecasts=True)
+        tx = self.world.find(
+            bytes.fromhex(request.query_params["tx_hash"]),
+            lag=self.faults.lag,
+            hidden=self.faults.hidden,
+            forecasts=True,
+        )
         if tx is None:
             return JSONResponse({"traces": []})
-        told = [one for one in self.world.all(lag=self.faults.lag, forecasts=True) if one.trace == tx.trace]
+        told = [
+            one
+            for one in self.world.all(lag=self.faults.lag, hidden=self.faults.hidden, forecasts=True)
+            if one.trace == tx.trace
+        ]
         book = {b64encode(one.hash).decode(): self._told(one) for one in told}
         return JSONResponse({"traces": [{"trace_id": b64encode(tx.trace).decode(), "transactions": book}]})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -115,20 +116,23 @@ class TonWorld:
         payer: str = "payer",
         forecast: bool = False,
         comment: str | None = None,
+        second: int | None = None,
     ) -> bytes:
-        """Send TON; return the hash of the transaction on the receiver's account."""
-        self.mine()
+        """Send TON in the next block (or that one); return the hash of the transaction on the receiver's account."""
+        if second is None:
+            self.mine()
         self.made += 1
+        block = self.second if second is None else second
+        at = self.origin + timedelta(seconds=block)
         trace = made_hash(f"{self.name}ton send {self.made}")
         message = made_hash(f"{self.name}ton message {self.made}")
         sender = account(Chain.TON, payer)
-        self._append(Tx(trace, sender, 0, self.now(), self.second, None, None, 0, Receipt(), b"", trace, is_send=True))
+        self._append(Tx(trace, sender, 0, at, block, None, None, 0, Receipt(), b"", trace, is_send=True))
         told = receipt or Receipt()
         if comment is not None:
             told = replace(told, comment=comment)
         tx = made_hash(f"{self.name}ton receive {self.made}")
-        second = None if forecast else self.second
-        self._append(Tx(tx, receiver, 0, self.now(), second, None, sender, units, told, message, trace))
+        self._append(Tx(tx, receiver, 0, at, None if forecast else block, None, sender, units, told, message, trace))
         return tx
 
     def send(self, sender: Address) -> bytes:
@@ -157,24 +161,36 @@ class TonWorld:
         tx.previous = history[-1] if history else None
         history.append(tx)
 
+    def confirm(self, hash_: bytes) -> None:
+        """Let the masterchain take in one forecast."""
+        self.mine()
+        for tx in self.all(forecasts=True):
+            if tx.hash == hash_ and tx.second is None:
+                tx.second = self.second
+
     def vanish(self, hash_: bytes) -> None:
         """Lose a forecast that never came true."""
         for history in self.accounts.values():
             history[:] = [tx for tx in history if tx.hash != hash_]
 
-    def history(self, address: Address, *, lag: int = 0, forecasts: bool = False) -> list[Tx]:
+    def history(
+        self, address: Address, *, lag: int = 0, forecasts: bool = False, hidden: Collection[bytes] = ()
+    ) -> list[Tx]:
         """Return an account's transactions as an index that many seconds behind knows them, newest first."""
         known = self.accounts.get(address, [])
         return [
             tx
             for tx in reversed(known)
-            if (forecasts and tx.second is None) or (tx.second is not None and tx.second <= self.second - lag)
+            if tx.hash not in hidden
+            and ((forecasts and tx.second is None) or (tx.second is not None and tx.second <= self.second - lag))
         ]
 
-    def find(self, hash_: bytes, *, lag: int = 0, forecasts: bool = False) -> Tx | None:
+    def find(self, hash_: bytes, *, lag: int = 0, forecasts: bool = False, hidden: Collection[bytes] = ()) -> Tx | None:
         """Return a transaction by its own hash."""
-        return next((tx for tx in self.all(lag=lag, forecasts=forecasts) if tx.hash == hash_), None)
+        return next((tx for tx in self.all(lag=lag, forecasts=forecasts, hidden=hidden) if tx.hash == hash_), None)
 
-    def all(self, *, lag: int = 0, forecasts: bool = False) -> list[Tx]:
+    def all(self, *, lag: int = 0, forecasts: bool = False, hidden: Collection[bytes] = ()) -> list[Tx]:
         """Return every account's transactions."""
-        return [tx for address in self.accounts for tx in self.history(address, lag=lag, forecasts=forecasts)]
+        return [
+            tx for address in self.accounts for tx in self.history(address, lag=lag, forecasts=forecasts, hidden=hidden)
+        ]

@@ -83,7 +83,7 @@ class TronScanApi:
         ours, contract = query["relatedAddress"], query.get("contract_address")
         rows = [
             self._row(call, move)
-            for call in self.world.told(lag=self.faults.lag)
+            for call in self.world.told(lag=self.faults.lag, hidden=self.faults.hidden)
             if call.succeeded
             for move in call.moves
             if ours in {str(move.sender), str(move.receiver)} and contract in {None, str(move.contract)}
@@ -102,8 +102,9 @@ class TronScanApi:
 
     async def transaction(self, request: Request) -> Response:
         """Answer details; a failed call lists the attempted transfer all the same."""
-        call = self.world.calls.get(bytes.fromhex(request.query_params["hash"]))
-        if call is None or call.height > self.world.height - self.faults.lag:
+        asked = bytes.fromhex(request.query_params["hash"])
+        call = self.world.find(asked, lag=self.faults.lag, hidden=self.faults.hidden)
+        if call is None:
             return JSONResponse({})
         listed = [
             {
@@ -161,7 +162,7 @@ class TronScanApi:
                 "event": "Transfer(address indexed from, address indexed to, uint256 value)",
                 "transaction_id": call.tx.hex(),
             }
-            for call in self.world.told(lag=self.faults.lag)
+            for call in self.world.told(lag=self.faults.lag, hidden=self.faults.hidden)
             if call.tx.hex() in wanted and call.succeeded
             for index, move in enumerate(call.moves)
         ]
@@ -205,7 +206,7 @@ class TronGridApi:
                 "type": "Transfer",
                 "value": str(move.units),
             }
-            for call in self.world.told(lag=self.faults.lag)
+            for call in self.world.told(lag=self.faults.lag, hidden=self.faults.hidden)
             if call.succeeded
             and (query.get("only_confirmed") != "true" or self.world.is_solid(call, lag=self.faults.lag))
             for move in call.moves
@@ -237,9 +238,9 @@ class TronGridApi:
         return await self._receipt(request, solid=True)
 
     async def _receipt(self, request: Request, *, solid: bool) -> Response:
-        call = self.world.calls.get(bytes.fromhex((await request.json())["value"]))
-        known = call is not None and call.height <= self.world.height - self.faults.lag
-        if call is None or not known or (solid and not self.world.is_solid(call, lag=self.faults.lag)):
+        asked = bytes.fromhex((await request.json())["value"])
+        call = self.world.find(asked, lag=self.faults.lag, hidden=self.faults.hidden)
+        if call is None or (solid and not self.world.is_solid(call, lag=self.faults.lag)):
             return JSONResponse({})
         body: dict[str, Any] = {
             "id": call.tx.hex(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -83,13 +84,14 @@ class TronWorld:
         symbol: str = "USDT",
         decimals: int = 6,
         same_block: bool = False,
+        height: int | None = None,
     ) -> bytes:
-        """Mine a call into the next block (or the newest one) and return its hash."""
-        if not same_block:
+        """Mine a call into the next block (or the newest, or that one) and return its hash."""
+        if not same_block and height is None:
             self.mine()
         self.made += 1
         tx = made_hash(f"{self.name}tron {self.made}")
-        self.calls[tx] = Call(tx, moves, result, self.height, called, symbol, decimals)
+        self.calls[tx] = Call(tx, moves, result, self.height if height is None else height, called, symbol, decimals)
         return tx
 
     def pay(self, receiver: Address, units: int, *, payer: str = "payer", result: str = "SUCCESS") -> bytes:
@@ -113,7 +115,12 @@ class TronWorld:
         self.mine()
         self.calls[tx].height = self.height
 
-    def told(self, *, lag: int = 0) -> list[Call]:
+    def find(self, tx: bytes, *, lag: int = 0, hidden: Collection[bytes] = ()) -> Call | None:
+        """Return a call by its hash, if an index that many blocks behind knows it."""
+        call = self.calls.get(tx)
+        return None if call is None or tx in hidden or call.height > self.height - lag else call
+
+    def told(self, *, lag: int = 0, hidden: Collection[bytes] = ()) -> list[Call]:
         """Return the calls an index that many blocks behind knows, newest first."""
-        known = [call for call in self.calls.values() if call.height <= self.height - lag]
+        known = [call for call in self.calls.values() if call.height <= self.height - lag and call.tx not in hidden]
         return sorted(known, key=lambda call: (call.height, call.tx), reverse=True)
