@@ -16,8 +16,6 @@ log = structlog.get_logger()
 FIRST_PAUSE = timedelta(seconds=2)
 # A messenger that is away for a night is asked twelve times an hour, and finds everything within five minutes.
 LONGEST_PAUSE = timedelta(minutes=5)
-# Looked at in one go; where all of them are somebody else's, ours may stand behind, and twice as many are looked at.
-BATCH = 50
 
 
 def pause_after(tries: int) -> timedelta:
@@ -32,7 +30,7 @@ async def deliver_due(
     send: Callable[[Message], Awaitable[None]],
     *,
     kinds: Collection[MessageKind] | None = None,
-    recipients: Callable[[str], bool] | None = None,
+    recipients: Collection[str] = (),
 ) -> int:
     """Deliver every message that is due and ours, each in a transaction of its own; return how many were.
 
@@ -44,25 +42,21 @@ async def deliver_due(
         clock: Now.
         send: Delivers one message; a MeshError means that it did not, and it is tried again later.
         kinds: Which kinds are ours; None: all.
-        recipients: Which recipients are ours; None: all.
+        recipients: How those begin that are ours (`telegram:`, `admins`); empty: all.
 
     Raises:
         SourceUnavailable: the database does not answer.
         Exception: whatever else `send` raises; its message stays due.
     """
     delivered = 0
-    limit = BATCH
-    seen: set[str] = set()
+    # What fails is put off beyond this instant, so that the round ends.
+    started = clock.now()
     while True:
         async with store.unit() as uow:
-            waiting = await uow.outbox.waiting(now=clock.now(), limit=limit)
-            message = next((one for one in waiting if one.key not in seen and _is_ours(one, kinds, recipients)), None)
-            if message is None and len(waiting) < limit:
+            waiting = await uow.outbox.waiting(now=started, limit=1, kinds=kinds, to=recipients)
+            if not waiting:
                 return delivered
-            if message is None:
-                limit *= 2
-                continue
-            seen.add(message.key)
+            message = waiting[0]
             try:
                 await send(message)
             except MeshError as error:
@@ -72,7 +66,3 @@ async def deliver_due(
             else:
                 await uow.outbox.delivered(message.key, now=clock.now())
                 delivered += 1
-
-
-def _is_ours(message: Message, kinds: Collection[MessageKind] | None, recipients: Callable[[str], bool] | None) -> bool:
-    return (kinds is None or message.kind in kinds) and (recipients is None or recipients(message.to))

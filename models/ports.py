@@ -6,7 +6,7 @@ All instants are aware UTC. All IO ports are async except the two that read kern
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from models.chat import ChatRepository
+from models.gate import Duty
 from models.incident import Diagnosis, FaultKind, Incident, IncidentId, Outcome, OutcomeKind, Verification
 from models.ledger import LedgerRepository, LicenceRepository, OutboxRepository
 from models.mesh import Mesh, NodeId
@@ -267,6 +268,28 @@ class ActionRepository(Protocol):
         """
 
 
+class DutyRepository(Protocol):
+    """The post between control and a gateway node about client addresses: one row an address, the newest order counts.
+
+    Apart from the ledger of operations: nothing that counts, guards or judges healing ever sees a duty.
+    """
+
+    async def request(self, mesh: str, duty: Duty, signed: Signed) -> None:
+        """Write ahead, in place of what was asked about this address before. Notifies `actions`."""
+
+    async def of_node(self, mesh: str, node: NodeId) -> list[Duty]:
+        """Return the newest duty of each address, in the order in which they were asked for."""
+
+    async def post_for(self, mesh: str, node: NodeId) -> list[tuple[OperationId, Signed]]:
+        """Return the orders this node has not answered yet, oldest first."""
+
+    async def report(self, mesh: str, node: NodeId, report: ActionReport) -> None:
+        """Store the node's answer; one to an order that was replaced or answered before changes nothing."""
+
+    async def forget(self, mesh: str, node: NodeId, addresses: Collection[str]) -> None:
+        """Drop what is over."""
+
+
 class KnowledgeRepository(Protocol):
     """What past incidents taught."""
 
@@ -415,6 +438,7 @@ class UnitOfWork(Protocol):
     outbox: OutboxRepository
     licences: LicenceRepository
     chats: ChatRepository
+    duties: DutyRepository
 
     async def __aenter__(self) -> Self:
         """Begin."""

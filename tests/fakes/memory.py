@@ -88,6 +88,7 @@ class Memory:
     languages: dict[int, Language] = field(default_factory=dict)
     buttons: dict[str, tuple[Button, bool]] = field(default_factory=dict)
     cards: dict[OrderId, Card] = field(default_factory=dict)
+    duties: dict[tuple[str, NodeId, str], Any] = field(default_factory=dict)
 
     def copy(self) -> Memory:
         """Copy the dictionaries; what they hold is frozen."""

@@ -31,6 +31,7 @@ from models.mesh import Mesh, NodeId
 from models.ports import (
     ActionRepository,
     DecisionRepository,
+    DutyRepository,
     GuardRepository,
     HealRequest,
     HealRequestRepository,
@@ -60,6 +61,7 @@ from models.remedy import (
 from models.telemetry import NodeBaseline, Sample
 from tests.fakes.books import SchemaRefusal
 from tests.fakes.chats import FakeChats
+from tests.fakes.duties import FakeDuties
 from tests.fakes.ledger import FakeLedger, FakeLicences, FakeOutbox
 from tests.fakes.memory import Memory
 
@@ -361,6 +363,7 @@ class FakeUnit:
         self.outbox: OutboxRepository = FakeOutbox(desk)
         self.licences: LicenceRepository = FakeLicences(desk)
         self.chats: ChatRepository = FakeChats(desk)
+        self.duties: DutyRepository = FakeDuties(desk)
 
     async def __aenter__(self) -> Self:
         if self._store.is_down:
