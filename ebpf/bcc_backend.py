@@ -159,7 +159,7 @@ class _Compiled:
     def __init__(self, source: BccSource, name: str) -> None:
         self._bcc = _libbcc()
         self.programs: dict[str, int] = {}
-        with self._bcc.lock, _our_headers():
+        with self._bcc.lock, kernel_headers():
             flags = (ctypes.c_char_p * len(_FLAGS))(*_FLAGS)
             self._module = self._bcc.calls.bpf_module_create_c_from_string(
                 source.text.encode(), 0, flags, len(_FLAGS), False, None
@@ -228,8 +228,8 @@ def _why_not_compiled() -> str:
 
 
 @contextmanager
-def _our_headers() -> Iterator[None]:
-    """Let bcc take our headers for the kernel's; it asks the environment."""
+def kernel_headers() -> Iterator[None]:
+    """Let bcc take our headers for the kernel's, in the body; it asks the environment."""
     before = os.environ.get(_SOURCE_OF_HEADERS)
     os.environ[_SOURCE_OF_HEADERS] = str(HEADERS)
     try:

@@ -1,0 +1,70 @@
+"""A collector as a plain process: `python -m tests.bench.workers.collect INTERFACES SECONDS HERTZ`.
+
+Attaches the programs to so many interfaces in a network namespace of its own, which goes away with it, reads them at
+that rate, shows them to Prometheus once every 15 s' worth of readings, and prints what that took as one JSON object.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import logging
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, generate_latest
+
+from ebpf.collector import EbpfInterfaceCounters
+from ebpf.exposition import CountersExposition
+from infra.log import configure
+
+_NEW_NETWORK = 0x40000000  # CLONE_NEWNET
+SCRAPE_SECONDS = 15.0  # Prometheus' usual
+
+
+def main() -> None:
+    """Collect, and say what it took."""
+    configure(least=logging.WARNING)
+    interfaces, seconds, hertz = int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])
+    if ctypes.CDLL(None, use_errno=True).unshare(_NEW_NETWORK) != 0:
+        raise OSError(ctypes.get_errno(), "a network namespace of its own needs root")
+    names = [f"bench{number}" for number in range(interfaces)]
+    for name in names:
+        subprocess.run(["ip", "link", "add", name, "type", "veth", "peer", "name", f"{name}x"], check=True)
+        for end in (name, f"{name}x"):
+            subprocess.run(["ip", "link", "set", end, "up"], check=True)
+    counters = EbpfInterfaceCounters(names)
+    registry = CollectorRegistry()
+    registry.register(CountersExposition(counters, programs=counters.programs))
+    generate_latest(registry)  # what is made at the first scrape is no cost of running
+    before, start = time.process_time(), time.monotonic()
+    scraped, longest = start, 0.0
+    readings = 0
+    while (now := time.monotonic()) < start + seconds:
+        counters.read()
+        readings += 1
+        if now - scraped >= SCRAPE_SECONDS:
+            scraped = now
+            generate_latest(registry)
+            longest = max(longest, time.monotonic() - now)
+        time.sleep(max(0.0, start + readings / hertz - time.monotonic()))
+    used, passed = time.process_time() - before, time.monotonic() - start
+    page = resource.getpagesize()
+    resident = int(Path("/proc/self/statm").read_text().split()[1]) * page
+    counters.close()
+    answer = {
+        "rss_mb": resident / 2**20,
+        "cpu_percent": 100 * used / passed,
+        "readings": readings,
+        "scrape_ms": 1000 * longest if longest else None,
+        "pid": os.getpid(),
+    }
+    sys.stdout.write(json.dumps(answer) + "\n")
+
+
+if __name__ == "__main__":
+    main()
