@@ -13,6 +13,7 @@ MeshError
 |   |-- StaleEpoch
 |   |-- DecisionRefused
 |   |-- PaymentMismatch
+|   |   `-- OrderUnknown
 |   |-- PaymentInvalid
 |   |-- AmountTaken
 |   |-- TransferSpent
@@ -120,6 +121,13 @@ class PaymentMismatch(RefusedError):
     def __init__(self, order: str, reason: str) -> None:
         super().__init__(f"order {order}: {reason}")
         self.reason = reason
+
+
+class OrderUnknown(PaymentMismatch):
+    """Raised when there is no such order, or it is somebody else's: one sentence for both, so that ids tell nothing."""
+
+    def __init__(self, order: str) -> None:
+        super().__init__(order, "you have no such order")
 
 
 class PaymentInvalid(RefusedError):
