@@ -5,20 +5,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
+from typing import TYPE_CHECKING
 
 from infra.clock import SystemClock
 from infra.log import configure
 from infra.settings import Settings
 from models.errors import ConfigurationInvalid
+from models.payment_address import Address, Chain
+from models.payment_policy import PaymentPolicy
 from models.ports import Clock, Signer, Store
 from models.remedy import Limits
 from tasks.observer import Observer
+
+if TYPE_CHECKING:  # a node's collector has no use for what payments import
+    from infra.chains.providers import ChainProviders
 
 
 @dataclass(slots=True)
@@ -32,6 +38,9 @@ class Adapters:
         database: Its address, for the connection that holds a role's lock.
         signer: The control key; None on a process that may not act.
         limits: Guardrails.
+        chains: The chains' providers, opened in this event loop; None: whoever scans opens the installation's own.
+        deposits: Our addresses on each chain, a chain without one is not scanned; None: as the shop's settings say.
+        policy: The rules of payment that are a choice; None: as the shop's settings say.
         epoch: The watch run's fencing token in the process that watches; None elsewhere (the stored one is used).
     """
 
@@ -41,6 +50,9 @@ class Adapters:
     database: str
     signer: Signer | None
     limits: Limits
+    chains: ChainProviders | None = None
+    deposits: Mapping[Chain, tuple[Address, ...]] | None = None
+    policy: PaymentPolicy | None = None
     epoch: int | None = None
     _observers: dict[str, Observer] = field(default_factory=dict)
 
@@ -103,6 +115,35 @@ def using(replacement: Adapters) -> Iterator[Adapters]:
         yield replacement
     finally:
         _override.reset(token)
+
+
+@cache
+def _shop() -> tuple[Mapping[Chain, tuple[Address, ...]], PaymentPolicy]:
+    """Read the shop's settings where they are needed only: a mistake in them must not stop healing."""
+    from infra.shop.settings import ShopSettings, catalogue_of, policy_of  # noqa: PLC0415 - as above
+
+    settings = ShopSettings()
+    deposits = {chain: (address,) for chain, address in catalogue_of(settings).deposits.items()}
+    return deposits, policy_of(settings)
+
+
+def deposits(chain: Chain) -> tuple[Address, ...]:
+    """Return our addresses on a chain; none when nothing is sold for what lives there.
+
+    Raises:
+        ConfigurationInvalid: the shop's settings cannot be used.
+    """
+    given = adapters().deposits
+    return (_shop()[0] if given is None else given).get(chain, ())
+
+
+def payment_policy() -> PaymentPolicy:
+    """Return the rules of payment that are a choice.
+
+    Raises:
+        ConfigurationInvalid: the shop's settings cannot be used.
+    """
+    return adapters().policy or _shop()[1]
 
 
 def pace_of_watch() -> timedelta:

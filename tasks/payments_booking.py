@@ -1,0 +1,208 @@
+"""Booking: what was told of transactions becomes credits, states, licences and messages, in one transaction.
+
+Everything here may run twice: credits, set-asides, licences and messages each have a key of their own in the schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from infra.access import earn
+from models.ledger import AuditEntry, Message, MessageKind, SetAside
+from models.payment import CLOSED, Flag, Order, OrderId, OrderState, Transfer, TransferKey
+from models.payment_matching import Unmatched, match
+from models.payment_policy import PaymentPolicy
+from models.payment_state import advance, surplus
+from models.ports import UnitOfWork
+from models.shop import changed
+
+ACTOR = "scan-chain"
+ADMINS = "admins"
+
+_NEEDS_PERSON = frozenset({OrderState.HOLD, OrderState.REVIEW})
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """What is known of one transaction now.
+
+    Attributes:
+        tx: Which.
+        transfers: Weighed; empty when nobody says any more that it pays us.
+        before: What it was believed to bring; finds the orders of a payment that vanished.
+    """
+
+    tx: bytes
+    transfers: tuple[Transfer, ...]
+    before: tuple[Transfer, ...] = ()
+
+
+@dataclass(slots=True)
+class Booked:
+    """What one booking did.
+
+    Attributes:
+        done: Transactions that need no further look.
+        disputed: Those over which two providers contradict each other.
+        changed: Orders as they are now.
+        credited: Transfers that were newly counted.
+        aside: Final transfers that are nobody's.
+    """
+
+    done: set[bytes] = field(default_factory=set)
+    disputed: set[bytes] = field(default_factory=set)
+    changed: list[Order] = field(default_factory=list)
+    credited: list[Transfer] = field(default_factory=list)
+    aside: list[SetAside] = field(default_factory=list)
+
+
+async def book(
+    uow: UnitOfWork, tellings: Sequence[Telling], *, now: datetime, policy: PaymentPolicy, scanned_until: datetime
+) -> Booked:
+    """Match, credit, set aside, and tell whom it concerns.
+
+    Args:
+        uow: The transaction; the orders concerned are locked in it.
+        tellings: One per transaction.
+        now: The present.
+        policy: Quorum and windows.
+        scanned_until: See `payment_state.advance`.
+
+    Raises:
+        TransferSpent: another booking was faster; read again.
+        RefusedError: the schema says no.
+    """
+    booked = Booked()
+    orders = {
+        order.id: order
+        for order in await uow.ledger.candidates([one for it in tellings for one in (*it.transfers, *it.before)])
+    }
+    theirs: dict[OrderId, list[Transfer]] = {}
+    aside: list[tuple[Transfer, Unmatched]] = []
+    for telling in tellings:
+        for transfer in telling.before:
+            owner = match(transfer, orders.values(), policy=policy)
+            if not isinstance(owner, Unmatched):
+                theirs.setdefault(owner, [])
+        for transfer in telling.transfers:
+            owner = match(transfer, orders.values(), policy=policy)
+            if isinstance(owner, Unmatched):
+                aside.append((transfer, owner))
+            else:
+                theirs.setdefault(owner, []).append(transfer)
+    moved = {
+        owner: advance(orders[owner], transfers, now, policy=policy, scanned_until=scanned_until)
+        for owner, transfers in sorted(theirs.items())
+    }
+    for owner, transfers in theirs.items():
+        aside += [(one, Unmatched.ORDER_CLOSED) for one in _left_over(moved[owner], transfers)]
+    final = [(one, why) for one, why in aside if one.final and one.key is not None and not one.disputed]
+    await uow.ledger.set_aside(final, now=now)
+    booked.aside = [SetAside(one, why, now) for one, why in final]
+    changes = [(orders[owner], order, theirs[owner]) for owner, order in moved.items() if order != orders[owner]]
+    await commit(uow, changes, booked, now=now)
+    for telling in tellings:
+        _judge(telling, moved, aside, booked)
+    await _warn(uow, booked, aside, now=now)
+    return booked
+
+
+async def commit(
+    uow: UnitOfWork, changes: Sequence[tuple[Order, Order, Sequence[Transfer]]], booked: Booked, *, now: datetime
+) -> None:
+    """Write orders that moved (before, after, their transfers), and what follows from it."""
+    settled = []
+    for before, after, transfers in changes:
+        known = {credit.transfer for credit in before.credits}
+        fresh = _credited(after, transfers, known)
+        booked.credited += fresh
+        settled.append((after, fresh))
+    if not settled:
+        return
+    await uow.ledger.save_many(settled)
+    for before, after, _ in changes:
+        booked.changed.append(after)
+        await _tell(uow, before, after, now=now)
+
+
+def _credited(order: Order, transfers: Iterable[Transfer], known: set[TransferKey]) -> list[Transfer]:
+    counted = {credit.transfer for credit in order.credits} - known
+    by_key = {one.key: one for one in transfers if one.final and one.key in counted}
+    return [by_key[key] for key in sorted(key for key in by_key if key is not None)]
+
+
+def _left_over(order: Order, transfers: Sequence[Transfer]) -> tuple[Transfer, ...]:
+    """Return final transfers that matched and are more than was due: a person's to place."""
+    if order.state in CLOSED:
+        return surplus(order, transfers)
+    if order.paid.units < order.amount.units:
+        return ()
+    counted = {credit.transfer for credit in order.credits}
+    return tuple(one for one in transfers if one.final and not one.disputed and one.key not in counted)
+
+
+def _judge(
+    telling: Telling, moved: dict[OrderId, Order], aside: Sequence[tuple[Transfer, Unmatched]], booked: Booked
+) -> None:
+    """Note whether a transaction is done with: all it brought is counted, set aside, or too little to matter."""
+    if any(one.disputed for one in telling.transfers):
+        booked.disputed.add(telling.tx)
+        return
+    counted = {credit.transfer for order in moved.values() for credit in order.credits}
+    nobodys = dict(aside)
+    for one in telling.transfers:
+        # Dust is not worth a call for its proof, and without one it has no number to be set aside under.
+        if nobodys.get(one) is not Unmatched.DUST and not (one.final and (one.key in counted or one in nobodys)):
+            return
+    if telling.transfers:
+        booked.done.add(telling.tx)
+
+
+async def _tell(uow: UnitOfWork, before: Order, after: Order, *, now: datetime) -> None:
+    """Write the licence, the buyer's message, the alert and the audit that follow from an order that moved."""
+    sale = await uow.ledger.sale(after.id)
+    if sale is None:
+        return
+    sale = replace(sale, order=after)
+    await uow.outbox.put(changed(sale, now=now))
+    if after.state is OrderState.SETTLED and before.state is not OrderState.SETTLED:
+        await earn(uow, sale, now=now)
+    if after.state is not before.state:
+        came = f"{after.paid} of {after.amount}"
+        await uow.ledger.record(AuditEntry(now, after.id, ACTOR, after.state.lower(), came))
+    what = _alarming(before, after)
+    if what is not None:
+        await alert(uow, f"order:{after.id}:{what}", what, now=now, order=after.id, reason=f"{after.paid} came in")
+
+
+def _alarming(before: Order, after: Order) -> str | None:
+    if after.state in _NEEDS_PERSON and before.state not in _NEEDS_PERSON:
+        return "disputed" if after.state is OrderState.HOLD else "review"
+    return "degraded" if Flag.DEGRADED in after.flags - before.flags else None
+
+
+async def _warn(uow: UnitOfWork, booked: Booked, aside: Sequence[tuple[Transfer, Unmatched]], *, now: datetime) -> None:
+    """Tell people of money that is nobody's, and of contradictions over money that is nobody's."""
+    for one in booked.aside:
+        if one.why.needs_person:
+            money = f"{one.transfer.units} base units of {one.transfer.asset}"
+            await alert(
+                uow, f"unmatched:{one.transfer.key}", "unmatched", now=now, transfer=str(one.transfer.key),
+                reason=f"{one.why}: {money}",
+            )  # fmt: skip
+    for transfer, why in aside:
+        if transfer.disputed and why.needs_person:
+            tx = transfer.tx.hex()
+            await alert(uow, f"dispute:{tx}", "disputed", now=now, transfer=tx, reason=f"{transfer.units} units, {why}")
+
+
+async def alert(
+    uow: UnitOfWork, key: str, what: str, *, now: datetime, order: OrderId | None = None, **facts: str
+) -> None:
+    """Write a message to the administrators, once per key."""
+    told: dict[str, str | int | bool] = {"what": what, **facts}
+    if order is not None:
+        told["order"] = order
+    await uow.outbox.put(Message(f"alert:{key}", MessageKind.ALERT, ADMINS, order, told, now))
