@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,6 +16,9 @@ from prometheus_client import CollectorRegistry, start_http_server
 
 from ebpf.collector import EbpfInterfaceCounters, PsutilInterfaceCounters
 from ebpf.exposition import CountersExposition
+from ebpf.libbpf import network_namespace
+from ebpf.tracing import Tracing
+from ebpf.tracing_exposition import TracingExposition
 from infra.node.actuator import ActuatorClient
 from infra.node.drift import drifts
 from infra.node.netns import entered
@@ -24,7 +27,7 @@ from infra.node.probing import EchoProber
 from infra.node.senses import LinuxSenses
 from models.errors import ConfigurationInvalid, KernelRefused, NodeUnavailable, SourceUnavailable, ToolMissing
 from models.mesh import NodeId
-from models.ports import Actuator, Clock, HostSenses, InterfaceCounters, Prober, Store
+from models.ports import Actuator, Clock, HostSenses, InterfaceCounters, KernelSignals, Prober, Store
 from models.telemetry import NodeBaseline, Sample
 from tasks.wiring import adapters
 
@@ -51,6 +54,7 @@ class Station:
     prober: Prober
     senses: HostSenses
     actuator: Actuator | None
+    kernel: KernelSignals | None = None
     baseline: NodeBaseline | None = None
     buffer: deque[Sample] = field(default_factory=lambda: deque(maxlen=BUFFERED_SAMPLES))
     _sequence: int = 0
@@ -75,6 +79,10 @@ class Station:
     def sample(self) -> Sample:
         """Read everything once and put it into the buffer. No IO but reading kernel state."""
         probes, reach = self.prober.read()
+        host = self.senses.host()
+        if host is not None and self.kernel is not None:
+            host = replace(host, kernel=self.kernel.read())
+        missing = self.counters.missing() | (self.kernel.missing() if self.kernel else frozenset())
         taken = Sample(
             node=self.node,
             epoch=self.epoch,
@@ -83,9 +91,9 @@ class Station:
             interfaces=self.counters.read(),
             probes=probes,
             reach=reach,
-            host=self.senses.host(),
+            host=host,
             drifts=drifts(self.baseline, self.senses.configuration()) if self.baseline else (),
-            missing=self.counters.missing() | (frozenset() if self.baseline else {"baseline"}),
+            missing=missing | (frozenset() if self.baseline else {"baseline"}),
         )
         self._sequence += 1
         self.buffer.append(taken)
@@ -112,14 +120,16 @@ class Station:
             return
         async with self.store.unit() as uow:
             post = await uow.actions.post_for(self.mesh, self.node)
-        for operation, signed in post:
+            duties = dict(await uow.duties.post_for(self.mesh, self.node))
+        for operation, signed in (*post, *duties.items()):
             try:
                 report = await self.actuator.execute(signed)
             except NodeUnavailable as error:
                 log.warning("actuator does not answer", node=self.node, operation=operation, error=str(error))
                 return
             async with self.store.unit() as uow:
-                await uow.actions.report(self.mesh, self.node, report)
+                answered = uow.duties if operation in duties else uow.actions
+                await answered.report(self.mesh, self.node, report)
 
     async def tell_leases(self) -> None:
         """Report what the actuator did by itself (leases that ran out, changes undone at its restart)."""
@@ -167,14 +177,25 @@ def own_interfaces() -> list[str]:
     return sorted(name for name, stats in psutil.net_if_stats().items() if "loopback" not in stats.flags)
 
 
-def serve_metrics(place: NodePlace, counters: Counters, *, port: int) -> Callable[[], None]:
+def open_tracing(place: NodePlace) -> Tracing:
+    """Attach the tracing programs for the calling thread's network namespace; what the kernel refuses is left out.
+
+    System calls are the machine's, not a namespace's: of the nodes that share a machine as namespaces none times them.
+    """
+    return Tracing(namespace=network_namespace(), with_syscalls=place.netns is None)
+
+
+def serve_metrics(place: NodePlace, counters: Counters, tracing: Tracing, *, port: int) -> Callable[[], None]:
     """Serve the node's /metrics, on the management network where there is one, else on this machine only.
 
     Returns:
         What stops it.
     """
     registry = CollectorRegistry()
-    registry.register(CountersExposition(counters, programs=counters.programs))
+    registry.register(
+        CountersExposition(counters, programs=lambda: counters.programs() + tracing.programs(), missing=tracing.missing)
+    )
+    registry.register(TracingExposition(tracing))
     server, thread = start_http_server(port, addr=place.management or "127.0.0.1", registry=registry)
 
     def stop() -> None:
@@ -197,8 +218,9 @@ async def opened(place_file: Path) -> AsyncIterator[Station]:
     place = NodePlace.load(place_file)
     with entered(place.netns):
         counters = open_counters(place)
+        tracing = open_tracing(place)
         senses = LinuxSenses(place)
-        stop_metrics = serve_metrics(place, counters, port=world.settings.node_metrics_port)
+        stop_metrics = serve_metrics(place, counters, tracing, port=world.settings.node_metrics_port)
     station = Station(
         node=NodeId(place.node),
         mesh=place.mesh,
@@ -210,6 +232,7 @@ async def opened(place_file: Path) -> AsyncIterator[Station]:
         prober=EchoProber(place),
         senses=senses,
         actuator=ActuatorClient(place.actuator_socket) if place.daemon else None,
+        kernel=tracing,
     )
     try:
         await station.prober.start()
@@ -217,5 +240,6 @@ async def opened(place_file: Path) -> AsyncIterator[Station]:
     finally:
         await station.prober.close()
         await asyncio.to_thread(stop_metrics)
+        tracing.close()
         counters.close()
         senses.close()

@@ -39,7 +39,7 @@ struct peer {
 
 struct event {
 	__u64 at;
-	__u32 kind;
+	enum event_kind kind;
 	__u32 detail;	/* a drop's reason, a state's number */
 	struct address peer;
 };

@@ -5,6 +5,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ebpf.collector import ProgramState
 from ebpf.exposition import CountersExposition
+from ebpf.runs import Runs
 from models.telemetry import Direction, InterfaceReading, Protocol, SizeClass, TrafficClass, TrafficCount
 
 
@@ -59,6 +60,26 @@ def test_shows_a_program_that_was_detached_and_a_signal_that_is_missing():
     shown = _samples(CountersExposition(counters, programs=lambda: programs))
     assert shown["ebpf_program_attached", ("interface", "to-n1"), ("program", "count_ingress")] == 0
     assert shown["ebpf_signal_missing", ("signal", "xdp:to-n1")] == 1
+
+
+def test_a_tracing_program_belongs_to_no_interface_and_names_of_others_are_missing_too():
+    programs = (ProgramState("drop__tp_btf", "", is_attached=True),)
+    exposition = CountersExposition(FixedCounters(), programs=lambda: programs, missing=lambda: frozenset({"syscalls"}))
+    shown = _samples(exposition)
+    assert shown["ebpf_program_attached", ("interface", ""), ("program", "drop__tp_btf")] == 1
+    assert shown["ebpf_signal_missing", ("signal", "syscalls")] == 1
+
+
+def test_runs_are_shown_only_where_the_kernel_counts_them():
+    programs = (
+        ProgramState("count_ingress", "to-n1", is_attached=True, runs=Runs(seconds=0.5, count=7)),
+        ProgramState("count_egress", "to-n1", is_attached=True),
+    )
+    shown = _samples(CountersExposition(FixedCounters(READING), programs=lambda: programs))
+    where = ("interface", "to-n1"), ("program", "count_ingress")
+    assert shown["ebpf_program_run_time_seconds_total", *where] == 0.5
+    assert shown["ebpf_program_runs_total", *where] == 7
+    assert ("ebpf_program_runs_total", ("interface", "to-n1"), ("program", "count_egress")) not in shown
 
 
 def test_reads_once_a_scrape_and_not_at_all_when_it_is_registered():

@@ -13,8 +13,9 @@ from models.errors import SourceUnavailable
 from models.incident import Incident, IncidentId, IncidentState
 from models.mesh import Element
 from models.remedy import Action, ActionState, OperationId, OperationRecord, Order, PlanHash, RemedyName, Verb
-from models.telemetry import Drift, DriftKind
+from models.telemetry import Drift, DriftKind, DropClass, DropCount, KernelReading
 from tasks.collection import BUFFERED_SAMPLES
+from tests.fakes.kernel_signals import FakeKernelSignals
 from tests.fakes.node import FakeActuator
 from tests.fakes.store import FakeStore
 from tests.tasks.virtual_time import LoopClock, virtual_time
@@ -43,6 +44,19 @@ async def test_a_tick_stores_one_sample_of_everything():
     assert len(sample.probes) == 2 * 2 * 2
     assert {reading.target for reading in sample.reach} == {"n0", "n2", "n3"}
     assert len(one.buffer) == 0
+
+
+@virtual_time
+async def test_a_sample_carries_what_tracing_programs_count_and_names_what_they_cannot():
+    store = FakeStore()
+    one = station(MESH, NODE, store, LoopClock())
+    before = one.sample()
+    assert before.host.kernel == KernelReading()
+    one.kernel = FakeKernelSignals({DropClass.QUEUE: 3}, absent=frozenset({"syscalls", "retransmits"}))
+    sample = one.sample()
+    assert sample.host.kernel == KernelReading(drops=(DropCount(DropClass.QUEUE, 3),))
+    assert sample.missing >= {"syscalls", "retransmits"}
+    assert sample.missing == before.missing | {"syscalls", "retransmits"}
 
 
 @virtual_time
