@@ -1,4 +1,8 @@
-"""What eBPF needs of a machine: each need checked by trying, with what was found and how to mend it."""
+"""What eBPF needs of a machine: each need checked by trying, with what was found and how to mend it.
+
+In a pod everything is checked as on a host; a mend says both where they differ, for a container that may not look
+around cannot be sure which of the two it is in.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +16,21 @@ from ebpf.capabilities import WANTED as CAPABILITIES
 from ebpf.capabilities import missing_in
 from ebpf.elf import read_object
 from ebpf.libbpf import libbpf
-from ebpf.loader import PROGRAMS, EBPFLoader
+from ebpf.loader import PROGRAMS, EBPFLoader, LoadedObject
 from ebpf.mounts import WANTED as MOUNTS
 from ebpf.mounts import is_mounted
-from models.errors import KernelRefused, ProgramInvalid, ToolMissing
+from ebpf.tracing import MISSING, NETWORK, SYSCALLS
+from ebpf.variants import signal_of
+from models.errors import BrokenError, KernelRefused, ProgramInvalid, ToolMissing
+from models.telemetry import Direction
 
 # CAP_BPF, and gso_size in a tc program's context, are there from 5.8.
 MINIMUM_KERNEL = (5, 8)
-_OBJECTS = ("tc_classifier.o", "xdp_counter.o")
+_CLASSIFIER, _COUNTER = "tc_classifier.o", "xdp_counter.o"
+_OBJECTS = (_CLASSIFIER, _COUNTER, NETWORK, SYSCALLS)
+# Every network namespace has it; a program that only counts is there for a moment and harms nobody.
+_TRIED_ON = "lo"
+_MEND_TRACING = "mend what is missing above; if nothing is, this kernel does not offer it and the signal stays missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +67,8 @@ def preflight(root: Path = Path("/")) -> tuple[Check, ...]:
         *mounts((root / "proc/self/mounts").read_text()),
         unprivileged(root / "proc/sys/kernel/unprivileged_bpf_disabled"),
         objects(PROGRAMS),
+        classifier(),
+        *(check for name in (NETWORK, SYSCALLS) for check in tracing(name)),
         compiler(),
     )
 
@@ -64,7 +77,8 @@ def kernel_release(release: str) -> Check:
     """Compare the kernel's release with the oldest that can run our programs."""
     numbers = re.match(r"(\d+)\.(\d+)", release)
     ok = numbers is not None and (int(numbers[1]), int(numbers[2])) >= MINIMUM_KERNEL
-    return _check("kernel", ok, release, f"boot a kernel from {MINIMUM_KERNEL[0]}.{MINIMUM_KERNEL[1]} on")
+    mend = f"boot a kernel from {MINIMUM_KERNEL[0]}.{MINIMUM_KERNEL[1]} on; a pod has its node's"
+    return _check("kernel", ok, release, mend)
 
 
 def library() -> Check:
@@ -95,7 +109,7 @@ def bpf_syscall() -> Check:
     name = "bpf syscall"
     try:
         with EBPFLoader() as loader:
-            loader.load_program("xdp_counter.o")
+            loader.load_program(_COUNTER)
     except ToolMissing as error:
         return Check(name, ok=False, found="not tried: libbpf is absent", mend=error.mend)
     except ProgramInvalid as error:
@@ -109,7 +123,10 @@ def bpf_syscall() -> Check:
 def kernel_types(path: Path) -> Check:
     """Look for the kernel's BTF, which programs that read kernel structs need."""
     found = path.is_file()
-    mend = "boot a kernel built with CONFIG_DEBUG_INFO_BTF=y (the packet counters work without)"
+    mend = (
+        "boot a kernel built with CONFIG_DEBUG_INFO_BTF=y (packets are counted without; drops, retransmits and system "
+        "calls are not); in a pod /sys must be the node's"
+    )
     return _check("btf", found, str(path) if found else "absent", mend, is_required=False)
 
 
@@ -120,7 +137,7 @@ def mounts(text: str) -> tuple[Check, ...]:
             f"mount {point.kind}",
             is_mounted(point, text),
             str(point.path) if is_mounted(point, text) else "not mounted",
-            f"mount -t {point.kind} {point.kind} {point.path} (`up` does it)",
+            f"mount -t {point.kind} {point.kind} {point.path} (`up` does it); in a pod a hostPath volume of that path",
             is_required=False,
         )
         for point in MOUNTS
@@ -130,7 +147,7 @@ def mounts(text: str) -> tuple[Check, ...]:
 def unprivileged(path: Path) -> Check:
     """Check that ordinary users may not load programs: what we need rests on capabilities, not on openness."""
     value = path.read_text().strip() if path.is_file() else "absent"
-    mend = "sysctl kernel.unprivileged_bpf_disabled=2"
+    mend = "sysctl kernel.unprivileged_bpf_disabled=2, on the node"
     return _check("unprivileged_bpf_disabled", value in {"1", "2"}, value, mend, is_required=False)
 
 
@@ -144,6 +161,45 @@ def objects(folder: Path) -> Check:
         except ProgramInvalid as error:
             return Check("objects", ok=False, found=str(error), mend="make -B -C ebpf/programs")
     return Check("objects", ok=True, found=", ".join(_OBJECTS), mend="")
+
+
+def classifier() -> Check:
+    """Attach the classifier to the loopback in both directions, and let it go again."""
+    name = "attach tc_classifier"
+    try:
+        with EBPFLoader() as loader:
+            loaded = loader.load_program(_CLASSIFIER)
+            hooks = [loader.attach_to_interface(loaded, _TRIED_ON, direction=one).hook for one in Direction]
+    except BrokenError as error:
+        return Check(name, ok=False, found=str(error), mend="mend what is missing above; without it nothing is counted")
+    return Check(name, ok=True, found=", ".join(dict.fromkeys(hooks)), mend="")
+
+
+def tracing(name: str) -> tuple[Check, ...]:
+    """Try every variant of an object's tracing programs; a check a signal, with the variant that goes."""
+    try:
+        with EBPFLoader() as loader:
+            return _signals(loader.load_program(name))
+    except KernelRefused as error:
+        label = f"attach {name.removesuffix('.o')}"
+        return (Check(label, ok=False, found=error.reason, mend=_MEND_TRACING, is_required=False),)
+    except (ProgramInvalid, ToolMissing) as error:
+        label = f"attach {name.removesuffix('.o')}"
+        return (Check(label, ok=False, found=f"not tried: {error}", mend="see above", is_required=False),)
+
+
+def _signals(loaded: LoadedObject) -> tuple[Check, ...]:
+    taken = {signal_of(program): kind for program, kind in loaded.kinds.items()}
+    return tuple(
+        _check(
+            f"attach {MISSING[signal]}",
+            signal in taken,
+            taken.get(signal) or loaded.refused[signal],
+            _MEND_TRACING,
+            is_required=False,
+        )
+        for signal in sorted({*taken, *loaded.refused})
+    )
 
 
 def compiler() -> Check:

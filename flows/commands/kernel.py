@@ -23,14 +23,17 @@ def record(
     bcc: Annotated[bool, typer.Option("--bcc", help="Compile the programs now, with bcc's library.")] = False,
 ) -> None:
     """Attach the classifier to interfaces, write its map down twice a second, and detach it again."""
-    import time  # noqa: PLC0415 - `--help` needs none of it
+    import logging  # noqa: PLC0415 - `--help` needs none of it
+    import time  # noqa: PLC0415 - as above
 
     from ebpf.bcc_backend import BccLoader  # noqa: PLC0415 - as above
     from ebpf.collector import EbpfInterfaceCounters  # noqa: PLC0415 - as above
     from ebpf.replay import Recorder  # noqa: PLC0415 - as above
     from infra.clock import SystemClock  # noqa: PLC0415 - as above
+    from infra.log import configure  # noqa: PLC0415 - as above
     from infra.settings import Settings  # noqa: PLC0415 - as above
 
+    configure(least=logging.WARNING)
     period = Settings().sample_seconds
     counters = EbpfInterfaceCounters(interface, loader=BccLoader() if bcc else None)
     try:

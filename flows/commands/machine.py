@@ -136,23 +136,28 @@ def status(*, as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
-def doctor(*, as_json: AsJson = False) -> None:
+def doctor(
+    *,
+    ebpf: Annotated[
+        bool, typer.Option("--ebpf", help="Only what the eBPF programs need, on a host or in a pod.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Examine this machine: each need, what was found, and the mend beside each miss."""
-    from dataclasses import asdict  # noqa: PLC0415 - `--help` needs none of it
+    import logging  # noqa: PLC0415 - `--help` needs none of it
+    from dataclasses import asdict  # noqa: PLC0415 - as above
 
     from ebpf.preflight import preflight  # noqa: PLC0415 - as above
     from infra import doctor as examination  # noqa: PLC0415 - as above
+    from infra.log import configure  # noqa: PLC0415 - as above
     from infra.settings import Settings  # noqa: PLC0415 - as above
 
+    configure(least=logging.ERROR)  # what is tried and refused stands in the table
     settings = Settings()
     kernel = [examination.Finding(**asdict(check)) for check in preflight()]
-    findings = [
-        *kernel,
-        *examination.tools(),
-        examination.postgres(),
-        examination.state_folder(settings),
-        *asyncio.run(examination.servers(settings)),
-    ]
+    others = () if ebpf else (*examination.tools(), examination.postgres(), examination.state_folder(settings))
+    servers = () if ebpf else asyncio.run(examination.servers(settings))
+    findings = [*kernel, *others, *servers]
     if as_json:
         write_json(findings)
     else:

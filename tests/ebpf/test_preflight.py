@@ -1,10 +1,14 @@
 """Every need of eBPF is named, with what was found and how to mend it."""
 
+import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from ebpf.hooks import Hook
 from ebpf.loader import PROGRAMS
 from ebpf.preflight import (
     bpf_syscall,
@@ -16,6 +20,8 @@ from ebpf.preflight import (
     preflight,
     unprivileged,
 )
+from ebpf.tracing import MISSING
+from ebpf.variants import PREFERENCE
 
 _STATUS = "Name:\tx\nCapEff:\t{:016x}\n"
 
@@ -47,6 +53,12 @@ def test_each_missing_capability_is_named(bits, missing):
     assert all(one.name in one.mend for one in checks if not one.ok)
 
 
+def test_a_mend_says_what_to_do_in_a_pod_too():
+    for check in (*capabilities(_STATUS.format(0)), *mounts(""), kernel_release("4.19")):
+        assert not check.ok
+        assert "pod" in check.mend
+
+
 def test_mounts_are_told_by_kind_and_place():
     text = "bpf /sys/fs/bpf bpf rw 0 0\ntmpfs /sys/kernel/tracing tmpfs rw 0 0\n"
     assert {one.name: one.ok for one in mounts(text)} == {"mount bpf": True, "mount tracefs": False}
@@ -68,8 +80,8 @@ def test_missing_kernel_types_are_no_obstacle(tmp_path):
 
 def test_unbuilt_and_damaged_objects_say_how_to_build_them(tmp_path):
     assert "make -C ebpf/programs" in objects(tmp_path).mend
-    for name in ("tc_classifier.o", "xdp_counter.o"):
-        (tmp_path / name).write_bytes(b"damaged")
+    for path in PROGRAMS.glob("*.bpf.c"):
+        (tmp_path / path.name.replace(".bpf.c", ".o")).write_bytes(b"damaged")
     assert "make -B -C ebpf/programs" in objects(tmp_path).mend
 
 
@@ -83,13 +95,78 @@ def test_everything_that_is_required_is_met_here(kernel):
 
 
 @pytest.mark.kernel
-def test_without_rights_the_trial_says_which_one_is_missing(kernel):
-    script = "from ebpf.preflight import bpf_syscall; print(bpf_syscall())"
-    found = subprocess.run(
-        ["setpriv", "--bounding-set=-bpf,-sys_admin", sys.executable, "-c", script],
+def test_every_signal_is_told_with_the_variant_that_goes(kernel):
+    found = {one.name: one for one in preflight()}
+    attached = {name.removeprefix("attach "): one for name, one in found.items() if name.startswith("attach ")}
+    assert set(attached) == {"tc_classifier", *MISSING.values()}
+    assert attached["tc_classifier"].found in set(Hook)
+    for signal in MISSING.values():
+        assert attached[signal].found in PREFERENCE if attached[signal].ok else attached[signal].mend
+
+
+def _as_nobody(script, *names):
+    """Run a script as uid 65534 with these capabilities and no others."""
+    given = ",".join(["-all", *(f"+{name}" for name in names)])
+    ids = ["--reuid=65534", "--regid=65534", "--clear-groups"]
+    return subprocess.run(
+        ["setpriv", *ids, f"--inh-caps={given}", f"--ambient-caps={given}", sys.executable, "-c", script],
         check=True,
         capture_output=True,
         text=True,
+        cwd=Path(__file__).parents[2],
     ).stdout
-    assert "ok=False" in found
-    assert "CAP_BPF" in found
+
+
+_TELL = """
+import json
+from dataclasses import asdict
+from ebpf.preflight import preflight
+found = json.dumps([asdict(one) for one in preflight()])
+print()
+print(found)
+"""
+
+
+def _told(*names):
+    return {one["name"]: one for one in json.loads(_as_nobody(_TELL, *names).splitlines()[-1])}
+
+
+@pytest.fixture
+def nobody(kernel):
+    if shutil.which("setpriv") is None:
+        pytest.skip("setpriv is not installed (apt install util-linux)")
+    readable = subprocess.run(
+        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-c", "import ebpf.preflight"],
+        check=False,
+        capture_output=True,
+        cwd=Path(__file__).parents[2],
+    )
+    if readable.returncode:
+        pytest.skip("uid 65534 cannot read this working tree")
+
+
+@pytest.mark.kernel
+def test_nobody_with_three_capabilities_does_all_that_is_required_and_traces(nobody):
+    found = _told("bpf", "perfmon", "net_admin")
+    assert [name for name, one in found.items() if one["is_required"] and not one["ok"]] == []
+    as_root = {one.name: one for one in preflight()}
+    for signal in MISSING.values():
+        # Classic tracepoints want root; whoever has the better variants needs none of them.
+        if as_root[f"attach {signal}"].found in {"tp_btf", "raw_tp"}:
+            assert found[f"attach {signal}"]["found"] == as_root[f"attach {signal}"].found
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize(
+    ("given", "missing", "fails"),
+    [
+        (("perfmon", "net_admin"), "CAP_BPF", "bpf syscall"),
+        (("bpf", "net_admin"), "CAP_PERFMON", "attach tc_classifier"),
+        (("bpf", "perfmon"), "CAP_NET_ADMIN", "attach tc_classifier"),
+    ],
+)
+def test_without_one_of_the_three_the_error_names_it(nobody, given, missing, fails):
+    found = _told(*given)
+    assert {name for name, one in found.items() if name.startswith("CAP_") and not one["ok"]} == {missing}
+    assert not found[fails]["ok"]
+    assert f"lacks {missing}" in found[fails]["found"]
