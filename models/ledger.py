@@ -112,6 +112,13 @@ class AuditEntry:
     detail: str = ""
 
 
+CLAIMED = "claimed"
+"""The audit's word for a hash that a buyer claims; the detail begins with it in hex."""
+
+CLAIM_ANSWERED = "claim-answered"
+"""The audit's word for what became of a claim; the detail begins with the same hash."""
+
+
 class MessageKind(StrEnum):
     """What the outbox carries."""
 
@@ -293,6 +300,9 @@ class LedgerRepository(Protocol):
 
     async def audit(self, order: OrderId) -> list[AuditEntry]:
         """Return an order's history, oldest first."""
+
+    async def open_claims(self, chain: Chain, *, since: datetime, limit: int = 200) -> list[AuditEntry]:
+        """Return claims made from then on, for orders on this chain, that were not answered yet; oldest first."""
 
     async def counts(self) -> LedgerCounts:
         """Count."""

@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 from models.ledger import (
+    CLAIM_ANSWERED,
+    CLAIMED,
     Admission,
     AuditEntry,
     BuyerId,
@@ -26,6 +28,7 @@ from models.payment_quorum import Sighting
 from tests.fakes.books import Books
 
 Result = TypeVar("Result")
+HASH_HEX = 64
 
 
 class Desk(Protocol):
@@ -146,6 +149,18 @@ class FakeLedger(Shelf):
 
     async def audit(self, order: OrderId) -> list[AuditEntry]:
         return [one for one in self._books.entries.values() if one.order == order]
+
+    async def open_claims(self, chain: Chain, *, since: datetime, limit: int = 200) -> list[AuditEntry]:
+        entries = [one for one in self._books.entries.values() if one.order is not None]
+        answered = {(one.order, one.detail[:HASH_HEX]) for one in entries if one.what == CLAIM_ANSWERED}
+        return [
+            one
+            for one in entries
+            if one.what == CLAIMED
+            and one.at >= since
+            and (one.order, one.detail[:HASH_HEX]) not in answered
+            and self._books.sales[one.order].order.amount.asset.chain is chain
+        ][:limit]
 
     async def counts(self) -> LedgerCounts:
         return self._books.counts()
