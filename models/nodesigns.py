@@ -28,7 +28,8 @@ REFUSED_SECONDS, REFUSED_PACKETS = 2.0, 5
 # A round trip this many times its past, and this many milliseconds above it (times patience squared), is delay.
 DELAY_FACTOR, DELAY_MS = 3.0, 8.0
 DELAY_NOW, DELAY_PAST = 4, 20
-REACH_WINDOWS = (2.0, 3.0, 4.0, 6.0, 10.0)
+# The longest holds what the greatest patience asks for, twice, at the slower of two probe rates.
+REACH_WINDOWS = (2.0, 3.0, 4.0, 6.0, 10.0, 24.0)
 _ROUTING = np.array([kind is TrafficClass.ROUTING for kind, _ in CHANNELS], dtype=np.float64)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+import structlog
+
 from models.correlation import belongs, correlate, is_incident
 from models.incident import Incident, IncidentId, IncidentState, Symptom
 from models.mesh import Mesh
@@ -14,6 +16,8 @@ from models.rules import RulesDiagnostician
 from tasks.diary import stage
 from tasks.known import costs_after
 from tasks.wiring import adapters
+
+log = structlog.get_logger()
 
 # An escalated incident is called over by itself once its symptoms stayed away this long.
 QUIET_BEFORE_CLOSING = timedelta(seconds=30)
@@ -53,7 +57,8 @@ async def look(mesh: str) -> list[Incident]:
         for incident in incidents:
             mine = tuple(one for one in news if belongs(incident, one, observer.mesh, costs=costs))
             news = tuple(one for one in news if one not in mine)
-            kept.append(await _seen_again(uow, incident, mine, now=now, lease=world.limits.lease))
+            seen = await _seen_again(uow, incident, mine, now=now, lease=world.limits.lease)
+            kept.append(await _asked_too_early(uow, seen, observer.mesh, world.limits, now) if mine else seen)
         for group in correlate(news, observer.mesh, costs=costs):
             if not is_incident(group, now):
                 continue
@@ -84,6 +89,21 @@ async def _seen_again(
         seen = replace(incident, state=IncidentState.CLOSED, closed_at=now)
     else:
         return incident
+    await uow.incidents.save(seen)
+    return seen
+
+
+async def _asked_too_early(uow: UnitOfWork, incident: Incident, mesh: Mesh, limits: Limits, now: datetime) -> Incident:
+    """Reopen an incident that was put to a person for want of evidence, once there is enough to act on."""
+    if incident.state is not IncidentState.AWAITING_APPROVAL:
+        return incident
+    story = await uow.incidents.story(incident.id)
+    asked = story.diagnoses[-1].best if story and story.diagnoses else None
+    best = RulesDiagnostician().diagnose(incident, mesh, at=now).best
+    if asked is None or asked.confidence >= limits.confidence_to_act or best.confidence < limits.confidence_to_act:
+        return incident
+    log.info("clearer than when it was asked", incident=incident.id, fault=best.fault, element=str(best.element))
+    seen = replace(incident, state=IncidentState.OPEN)
     await uow.incidents.save(seen)
     return seen
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -11,8 +12,8 @@ from flows.healing import HealParameters, turn
 from models.errors import DecisionRefused
 from models.incident import FaultKind, Incident, IncidentState, OutcomeKind
 from models.remedy import ActionState, Decision, DecisionKind, Limits, PlanHash, RemedyName, Tier
-from models.telemetry import DaemonState, Drift, DriftKind
-from tasks import approve
+from models.telemetry import DaemonState, Drift, DriftKind, SizeClass
+from tasks import approve, monitor
 from tests.models.samples import Flow, with_drift
 from tests.tasks.virtual_time import virtual_time
 from tests.tasks.world import ClosedLoop, closed_loop, line
@@ -167,3 +168,42 @@ async def test_an_approval_is_refused_once_the_plan_has_changed_and_the_incident
         assert loop.writes == 0
         with pytest.raises(DecisionRefused, match="no unused decision"):
             await go_on(loop, decision)
+
+
+def drifted_and_later_deaf(loop: ClosedLoop) -> Callable[[], None]:
+    """Let n1 have a stray route to n2; the returned function lets n0's packets to n2 die of it from then on."""
+    stray = with_drift("n1", Drift(DriftKind.ROUTE, "10.42.0.3", "", "blackhole"), start=loop.seconds)
+    answered: dict[SizeClass, int] = {}
+    is_lost = False
+
+    def reading(t, sample):
+        sample = stray(t, sample)
+        if sample.node != "n0":
+            return sample
+        if not is_lost:
+            answered.update({one.size: one.answered for one in sample.reach if one.target == "n2"})
+            return sample
+        reach = [replace(one, answered=answered[one.size]) if one.target == "n2" else one for one in sample.reach]
+        return replace(sample, reach=tuple(reach))
+
+    def lose() -> None:
+        nonlocal is_lost
+        is_lost = True
+
+    loop.simulated.reading = reading
+    return lose
+
+
+@virtual_time
+async def test_what_was_asked_for_want_of_evidence_is_reopened_once_there_is_enough():
+    async with closed_loop(limits=LIMITS) as loop:
+        lose = drifted_and_later_deaf(loop)
+        (incident,) = await loop.seen()
+        await loop.looking(monitor.UNRIPE_FOR_AT_MOST.total_seconds())
+        outcome = await turn(HealParameters(mesh=loop.mesh.name, incident=incident.id, dry_run=False))
+        assert outcome.kind is OutcomeKind.AWAITING_APPROVAL, outcome.reason
+        assert await loop.looking(3) == []
+        assert await loop.state(incident.id) is IncidentState.AWAITING_APPROVAL
+        lose()
+        (again,) = await loop.looking(8)
+        assert (again.id, again.state) == (incident.id, IncidentState.OPEN)
