@@ -62,7 +62,7 @@ def test_one_way_loses_only_what_goes_toward_the_named_end(lab, link):
 
 def test_loss_takes_about_its_share(lab, link):
     with harmed(lab, FaultKind.LOSS, link, percent=40):
-        arrived = between_neighbours(lab, N0, N1, count=1000, pause_s=0)
+        arrived = between_neighbours(lab, N0, N1, count=1000)
     assert 500 < arrived < 700  # six standard deviations around 600
 
 
