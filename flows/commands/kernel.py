@@ -22,12 +22,18 @@ def record(
     seconds: Annotated[float, typer.Option(min=0, max=86400, help="For how long.")] = 10.0,
     bcc: Annotated[bool, typer.Option("--bcc", help="Compile the programs now, with bcc's library.")] = False,
 ) -> None:
-    """Attach the classifier to interfaces, write its map down twice a second, and detach it again."""
+    """Attach the classifier to interfaces, write its map down twice a second, and detach it again.
+
+    Needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, and gives them up once it has attached.
+    """
     import logging  # noqa: PLC0415 - `--help` needs none of it
     import time  # noqa: PLC0415 - as above
 
     from ebpf.bcc_backend import BccLoader  # noqa: PLC0415 - as above
+    from ebpf.capabilities import WANTED, drop_capabilities  # noqa: PLC0415 - as above
     from ebpf.collector import EbpfInterfaceCounters  # noqa: PLC0415 - as above
+    from ebpf.hooks import Hook  # noqa: PLC0415 - as above
+    from ebpf.loader import EBPFLoader  # noqa: PLC0415 - as above
     from ebpf.replay import Recorder  # noqa: PLC0415 - as above
     from infra.clock import SystemClock  # noqa: PLC0415 - as above
     from infra.log import configure  # noqa: PLC0415 - as above
@@ -35,8 +41,11 @@ def record(
 
     configure(least=logging.WARNING)
     period = Settings().sample_seconds
-    counters = EbpfInterfaceCounters(interface, loader=BccLoader() if bcc else None)
+    loader = BccLoader() if bcc else EBPFLoader()
+    counters = EbpfInterfaceCounters(interface, loader=loader)
     try:
+        kept = {"CAP_NET_ADMIN"} if any(one.hook is Hook.CLSACT for one in loader.attachments()) else set()
+        drop_capabilities(counters.read, names=set(WANTED) - kept)
         with file.open("w", encoding="utf-8") as opened:
             recorder = Recorder(counters, opened, clock=SystemClock())
             end = time.monotonic() + seconds

@@ -6,6 +6,8 @@ five pings of 56 bytes, three of 1,300, twenty datagrams to the probes' port and
 
 import io
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 from typer.testing import CliRunner
 
+from ebpf.bcc_backend import is_installed
 from ebpf.exposition import CountersExposition
 from ebpf.layout import ROWS, decode
 from ebpf.replay import Head, Recorder, ReplayedInterfaceCounters, encode
@@ -126,6 +129,24 @@ def test_the_command_prints_what_prometheus_would_see():
     ended = CliRunner().invoke(app, ["ebpf", "replay", str(DUMP)])
     assert ended.exit_code == 0
     assert 'protocol="icmp",size="large",traffic="data"} 3.0' in ended.output
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("options", [[], ["--bcc"]])
+def test_what_is_recorded_here_can_be_replayed_here(pair, tmp_path, options):
+    if options and not is_installed():
+        pytest.skip("bcc's library is not installed (apt install libbpfcc)")
+    path = tmp_path / "own.jsonl"
+    command = [sys.executable, "-m", "flows", "ebpf", "record", str(path), "--interface", "lo", "--seconds", "0.2"]
+    subprocess.run(
+        ["ip", "netns", "exec", pair.a, *command, *options],
+        check=True,
+        capture_output=True,
+        cwd=Path(__file__).parents[2],
+    )
+    last = _last(ReplayedInterfaceCounters(path))
+    assert list(last) == ["lo"]
+    assert last["lo"].mtu == 65536
 
 
 def _line(**changes):

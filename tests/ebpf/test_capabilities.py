@@ -1,0 +1,106 @@
+"""Rights are given up once everything is attached, and only where reading works without them."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ebpf.capabilities import WANTED, drop_capabilities, missing_capabilities
+from models.errors import KernelRefused
+
+_COLLECT = """
+import json, socket, sys
+from ebpf.capabilities import drop_capabilities, missing_capabilities
+from ebpf.collector import EbpfInterfaceCounters
+from ebpf.loader import EBPFLoader
+from models.errors import KernelRefused
+
+def refused():
+    try:
+        with EBPFLoader() as loader:
+            loader.load_program("tc_classifier.o")
+    except KernelRefused as error:
+        return str(error)
+    return ""
+
+said = {"before": missing_capabilities(), "refused before": refused()}
+counters = EbpfInterfaceCounters(["lo"])
+said["dropped"] = drop_capabilities(lambda: (counters.read(), counters.programs()))
+said["after"] = missing_capabilities()
+said["refused after"] = refused()
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+    for _ in range(5):
+        sender.sendto(bytes(100), ("127.0.0.1", 9))
+(reading,) = counters.read()
+said["packets"] = sum(row.packets for row in reading.counts if row.protocol == "udp" and row.direction == "tx")
+said["attached"] = [one.is_attached for one in counters.programs()]
+counters.close()
+print()
+print(json.dumps(said))
+"""
+
+
+def _as_nobody(netns, script):
+    given = "-all,+bpf,+perfmon,+net_admin"
+    rights = ["--reuid=65534", "--regid=65534", "--clear-groups", f"--inh-caps={given}", f"--ambient-caps={given}"]
+    return subprocess.run(
+        ["ip", "netns", "exec", netns, "setpriv", *rights, sys.executable, "-c", script],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+
+
+@pytest.mark.kernel
+def test_a_collector_goes_on_counting_without_its_rights_and_can_attach_nothing_more(pair):
+    if shutil.which("setpriv") is None or _as_nobody(pair.a, "import ebpf.collector").returncode:
+        pytest.skip("setpriv is not installed, or uid 65534 cannot read this working tree")
+    ended = _as_nobody(pair.a, _COLLECT)
+    assert ended.returncode == 0, ended.stderr
+    said = json.loads(ended.stdout.splitlines()[-1])
+    assert (said["before"], said["refused before"]) == ([], "")
+    if not said["dropped"]:  # a kernel before 5.19 reads maps only for those who may load programs
+        assert said["after"] == []
+        return
+    assert set(said["after"]) == set(WANTED)
+    assert all(name in said["refused after"] for name in WANTED)
+    assert said["packets"] == 5
+    assert said["attached"] == [True, True]
+
+
+_REFUSING = """
+from ebpf.capabilities import WANTED, drop_capabilities, missing_capabilities
+from models.errors import KernelRefused
+
+def read():
+    assert set(missing_capabilities()) == set(WANTED)
+    raise KernelRefused("reading a map", "Operation not permitted")
+
+assert not drop_capabilities(read)
+print(missing_capabilities())
+"""
+
+
+@pytest.mark.kernel
+def test_where_reading_needs_them_they_are_taken_back(pair):
+    if shutil.which("setpriv") is None or _as_nobody(pair.a, "import ebpf.capabilities").returncode:
+        pytest.skip("setpriv is not installed, or uid 65534 cannot read this working tree")
+    ended = _as_nobody(pair.a, _REFUSING)
+    assert (ended.returncode, ended.stdout) == (0, "()\n"), ended.stderr
+
+
+def test_giving_up_nothing_changes_nothing():
+    before = missing_capabilities()
+    assert drop_capabilities(lambda: None, names=())
+    assert missing_capabilities() == before
+
+
+def test_whoever_cannot_read_keeps_what_there_is():
+    def refuse():
+        raise KernelRefused("reading a map", "no")
+
+    assert not drop_capabilities(refuse, names=())
