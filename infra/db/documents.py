@@ -25,7 +25,9 @@ NOT_FINITE = frozenset({"Infinity", "-Infinity", "NaN"})
 @cache
 def _adapter(content: Any) -> TypeAdapter[Any]:
     # The union is there because pydantic takes no configuration for a bare dataclass.
-    return TypeAdapter(content | None, config=ConfigDict(ser_json_inf_nan="strings"))
+    # A hash or an address is bytes, which are rarely text: hexadecimal, so that a person finds them with SQL.
+    configuration = ConfigDict(ser_json_inf_nan="strings", ser_json_bytes="hex", val_json_bytes="hex")
+    return TypeAdapter(content | None, config=configuration)
 
 
 def encode(content: Any, value: object) -> str:

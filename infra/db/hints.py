@@ -14,7 +14,7 @@ from infra.db.connections import listener_arguments
 
 log = structlog.get_logger()
 
-CHANNELS = ("samples", "actions", "reports", "incidents", "decisions", "requests")
+CHANNELS = ("samples", "actions", "reports", "incidents", "decisions", "requests", "orders", "outbox")
 # Waiters poll beside the hints, so a lost listener costs latency and not correctness.
 RECONNECT_SECONDS = 0.5
 # A server that vanished without closing the socket is noticed by this question.

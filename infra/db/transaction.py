@@ -33,6 +33,10 @@ class Transaction:
             self._is_spoiled = True
             raise
 
+    def spoil(self) -> None:
+        """Let this unit of work only be left: what it believed is not so."""
+        self._is_spoiled = True
+
     def hint(self, channel: str) -> None:
         """Notify `channel` once the transaction is committed."""
         self._channels.add(channel)
@@ -42,7 +46,7 @@ class Transaction:
 
         Raises:
             BrokenError: a statement failed before and somebody went on; Postgres would answer COMMIT with a silent
-                rollback.
+                rollback. Or `spoil` was called.
         """
         if self._is_spoiled:
             raise BrokenError("the database refused a statement of this unit of work; let its error leave the unit")

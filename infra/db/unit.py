@@ -13,9 +13,14 @@ from infra.db.door import at_the_door
 from infra.db.hints import Hints
 from infra.db.repositories_access import PostgresHealRequests, PostgresLongRuns, PostgresTokens
 from infra.db.repositories_action import PostgresActions, PostgresDecisions, PostgresGuards
+from infra.db.repositories_chat import PostgresChats
 from infra.db.repositories_incident import PostgresIncidents, PostgresKnowledge
+from infra.db.repositories_licence import PostgresLicences, PostgresOutbox
+from infra.db.repositories_money import PostgresLedger
 from infra.db.repositories_telemetry import PostgresMeshes, PostgresSamples
 from infra.db.transaction import Transaction
+from models.chat import ChatRepository
+from models.ledger import LedgerRepository, LicenceRepository, OutboxRepository
 from models.ports import (
     ActionRepository,
     DecisionRepository,
@@ -43,6 +48,10 @@ class PostgresUnit:
     requests: HealRequestRepository
     tokens: TokenRepository
     long_runs: LongRunRepository
+    ledger: LedgerRepository
+    outbox: OutboxRepository
+    chats: ChatRepository
+    licences: LicenceRepository
 
     _connection: AsyncConnection
     _transaction: Transaction
@@ -65,6 +74,10 @@ class PostgresUnit:
         self.requests = PostgresHealRequests(transaction)
         self.tokens = PostgresTokens(transaction)
         self.long_runs = PostgresLongRuns(transaction)
+        self.ledger = PostgresLedger(transaction)
+        self.outbox = PostgresOutbox(transaction)
+        self.chats = PostgresChats(transaction)
+        self.licences = PostgresLicences(transaction)
         return self
 
     async def __aexit__(

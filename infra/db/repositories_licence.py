@@ -1,0 +1,209 @@
+"""What must be told, what a settled order earned, and whom it lets in."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from infra.db.tables_money import AdmissionRow, LicenceRow, OutboxRow
+from infra.db.transaction import Transaction
+from models.errors import BrokenError
+from models.ledger import Admission, IssuedLicence, Message, MessageKind
+from models.payment import OrderId
+
+MESSAGE_COLUMNS = (
+    OutboxRow.key,
+    OutboxRow.kind,
+    OutboxRow.recipient,
+    OutboxRow.order_id,
+    OutboxRow.facts,
+    OutboxRow.written_at,
+    OutboxRow.tries,
+)
+LICENCE_COLUMNS = (
+    LicenceRow.id,
+    LicenceRow.order_id,
+    LicenceRow.plan,
+    LicenceRow.devices,
+    LicenceRow.issued_at,
+    LicenceRow.expires_at,
+    LicenceRow.revoked_at,
+)
+ADMISSION_COLUMNS = (
+    AdmissionRow.licence,
+    AdmissionRow.mesh,
+    AdmissionRow.node,
+    AdmissionRow.address,
+    AdmissionRow.until,
+    AdmissionRow.closed_at,
+)
+
+
+def _message_of(row: Row[Any]) -> Message:
+    return Message(
+        key=row.key,
+        kind=MessageKind(row.kind),
+        to=row.recipient,
+        order=None if row.order_id is None else OrderId(row.order_id),
+        facts=row.facts,
+        written_at=row.written_at,
+        tries=row.tries,
+    )
+
+
+def _licence_of(row: Row[Any]) -> IssuedLicence:
+    return IssuedLicence(*row)
+
+
+class PostgresOutbox:
+    """`models.ledger.OutboxRepository` on Postgres."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+
+    async def put(self, message: Message) -> None:
+        """Write, unless the key is known."""
+        await self._transaction.run(
+            insert(OutboxRow)
+            .values(
+                key=message.key,
+                kind=message.kind,
+                recipient=message.to,
+                order_id=message.order,
+                facts=dict(message.facts),
+                written_at=message.written_at,
+                next_at=message.written_at,
+                tries=message.tries,
+            )
+            .on_conflict_do_nothing()
+        )
+        self._transaction.hint("outbox")
+
+    async def waiting(
+        self,
+        *,
+        now: datetime,
+        limit: int = 50,
+        kinds: Collection[MessageKind] | None = None,
+        to: Collection[str] = (),
+    ) -> list[Message]:
+        """Return and lock what is due and nobody holds, oldest first."""
+        query = (
+            select(*MESSAGE_COLUMNS)
+            .where(OutboxRow.delivered_at.is_(None), OutboxRow.next_at <= now)
+            .order_by(OutboxRow.written_at, OutboxRow.number)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        if kinds is not None:
+            query = query.where(OutboxRow.kind.in_(kinds))
+        if to:
+            query = query.where(or_(*(OutboxRow.recipient.startswith(one, autoescape=True) for one in to)))
+        return [_message_of(row) for row in await self._transaction.run(query)]
+
+    async def delivered(self, key: str, *, now: datetime) -> None:
+        """Mark as told, once."""
+        await self._transaction.run(
+            update(OutboxRow).where(OutboxRow.key == key, OutboxRow.delivered_at.is_(None)).values(delivered_at=now)
+        )
+
+    async def retry(self, key: str, *, at: datetime, reason: str) -> None:
+        """Count the try and put the message off."""
+        await self._transaction.run(
+            update(OutboxRow)
+            .where(OutboxRow.key == key, OutboxRow.delivered_at.is_(None))
+            .values(tries=OutboxRow.tries + 1, next_at=at, reason=reason)
+        )
+
+
+class PostgresLicences:
+    """`models.ledger.LicenceRepository` on Postgres."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+
+    async def issue(self, licence: IssuedLicence) -> IssuedLicence:
+        """Insert, or return what this order earned before; that is looked at first, for it may be refunded by now."""
+        earned = await self.of_order(licence.order)
+        if earned is not None:
+            return earned
+        await self._transaction.run(
+            insert(LicenceRow)
+            .values(
+                id=licence.id,
+                order_id=licence.order,
+                plan=licence.plan,
+                devices=licence.devices,
+                issued_at=licence.issued_at,
+                expires_at=licence.expires_at,
+                revoked_at=licence.revoked_at,
+            )
+            .on_conflict_do_nothing(index_elements=["order_id"])
+        )
+        issued = await self.of_order(licence.order)
+        if issued is None:
+            raise BrokenError(f"licence {licence.id} was written and is not there")
+        return issued
+
+    async def get(self, licence: str, *, for_update: bool = False) -> IssuedLicence | None:
+        """Return one."""
+        query = select(*LICENCE_COLUMNS).where(LicenceRow.id == licence)
+        row = (await self._transaction.run(query.with_for_update() if for_update else query)).one_or_none()
+        return None if row is None else _licence_of(row)
+
+    async def of_order(self, order: OrderId) -> IssuedLicence | None:
+        """Return an order's."""
+        found = await self._transaction.run(select(*LICENCE_COLUMNS).where(LicenceRow.order_id == order))
+        row = found.one_or_none()
+        return None if row is None else _licence_of(row)
+
+    async def revoke(self, licence: str, *, now: datetime) -> bool:
+        """Take it back, once."""
+        revoked = await self._transaction.run(
+            update(LicenceRow).where(LicenceRow.id == licence, LicenceRow.revoked_at.is_(None)).values(revoked_at=now)
+        )
+        return revoked.rowcount > 0
+
+    async def admit(self, admission: Admission) -> None:
+        """Insert, or prolong what stands."""
+        row = insert(AdmissionRow).values(
+            licence=admission.licence,
+            mesh=admission.mesh,
+            node=admission.node,
+            address=admission.address,
+            until=admission.until,
+        )
+        await self._transaction.run(
+            row.on_conflict_do_update(
+                index_elements=["licence", "mesh", "node", "address"],
+                index_where=AdmissionRow.closed_at.is_(None),
+                set_={"until": row.excluded.until},
+            )
+        )
+
+    async def admissions(self, *, licence: str | None = None, node: str | None = None) -> list[Admission]:
+        """Return what stands, oldest first."""
+        query = select(*ADMISSION_COLUMNS).where(AdmissionRow.closed_at.is_(None)).order_by(AdmissionRow.number)
+        if licence is not None:
+            query = query.where(AdmissionRow.licence == licence)
+        if node is not None:
+            query = query.where(AdmissionRow.node == node)
+        return [Admission(*row) for row in await self._transaction.run(query)]
+
+    async def close(self, admission: Admission, *, now: datetime) -> None:
+        """Mark what stands as over."""
+        await self._transaction.run(
+            update(AdmissionRow)
+            .where(
+                AdmissionRow.licence == admission.licence,
+                AdmissionRow.mesh == admission.mesh,
+                AdmissionRow.node == admission.node,
+                AdmissionRow.address == admission.address,
+                AdmissionRow.closed_at.is_(None),
+            )
+            .values(closed_at=now)
+        )

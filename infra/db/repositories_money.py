@@ -1,0 +1,76 @@
+"""`models.ledger.LedgerRepository` on Postgres: its two halves, and what people read."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Select, exists, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import aliased
+
+from infra.db.repositories_money_orders import LedgerOrders
+from infra.db.repositories_money_tellings import NOT_CREDITED, LedgerTellings
+from infra.db.tables_money import AuditRow, CaseRow, OrderRow, OutboxRow, SetAsideRow
+from models.ledger import CLAIM_ANSWERED, CLAIMED, AuditEntry, LedgerCounts
+from models.payment import Asset, OrderId
+from models.payment_address import Chain
+
+HASH_HEX = 64
+"""A transaction's hash as hex, with which a claim's detail begins."""
+
+
+class PostgresLedger(LedgerOrders, LedgerTellings):
+    """`models.ledger.LedgerRepository` on Postgres."""
+
+    async def record(self, entry: AuditEntry) -> None:
+        """Append."""
+        await self._transaction.run(
+            insert(AuditRow).values(
+                at=entry.at, order_id=entry.order, actor=entry.actor, what=entry.what, detail=entry.detail
+            )
+        )
+
+    async def audit(self, order: OrderId) -> list[AuditEntry]:
+        """Return an order's history, oldest first."""
+        found = await self._transaction.run(
+            select(AuditRow.at, AuditRow.order_id, AuditRow.actor, AuditRow.what, AuditRow.detail)
+            .where(AuditRow.order_id == order)
+            .order_by(AuditRow.number)
+        )
+        return [AuditEntry(*row) for row in found]
+
+    async def open_claims(self, chain: Chain, *, since: datetime, limit: int = 200) -> list[AuditEntry]:
+        """Return claims that were not answered yet; oldest first."""
+        answer = aliased(AuditRow)
+        is_answered = exists().where(
+            answer.order_id == AuditRow.order_id,
+            answer.what == CLAIM_ANSWERED,
+            func.left(answer.detail, HASH_HEX) == func.left(AuditRow.detail, HASH_HEX),
+        )
+        found = await self._transaction.run(
+            select(AuditRow.at, AuditRow.order_id, AuditRow.actor, AuditRow.what, AuditRow.detail)
+            .join(OrderRow, OrderRow.id == AuditRow.order_id)
+            .where(
+                AuditRow.what == CLAIMED,
+                AuditRow.at >= since,
+                OrderRow.asset.in_([asset.value for asset in Asset if asset.chain is chain]),
+                ~is_answered,
+            )
+            .order_by(AuditRow.number)
+            .limit(limit)
+        )
+        return [AuditEntry(*row) for row in found]
+
+    async def counts(self) -> LedgerCounts:
+        """Count."""
+        orders = select(OrderRow.state, func.count()).group_by(OrderRow.state)
+        unmatched = select(SetAsideRow.why, func.count()).where(NOT_CREDITED).group_by(SetAsideRow.why)
+        cases = select(CaseRow.chain, func.count()).group_by(CaseRow.chain)
+        undelivered = (
+            select(OutboxRow.kind, func.count()).where(OutboxRow.delivered_at.is_(None)).group_by(OutboxRow.kind)
+        )
+        return LedgerCounts(*[await self._counted(query) for query in (orders, unmatched, cases, undelivered)])
+
+    async def _counted(self, query: Select[tuple[str, int]]) -> dict[str, int]:
+        found = await self._transaction.run(query)
+        return {row[0]: row[1] for row in found}
