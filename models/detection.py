@@ -106,7 +106,7 @@ class Detector:
             factor = max(patience[node] for node in watch.link.nodes)
             findings = watch.findings(self._nodes, now=moment, patience=factor)
             if findings:
-                found.extend(self._link_symptoms(watch, findings, moment))
+                found.extend(self._link_symptoms(watch, findings, moment, patience=max(patience.values())))
         for node, history in self._nodes.items():
             if history.latest is not None and history.latest.time > moment - self.tuning.fresh_seconds:
                 found.extend(node_symptoms(Look(self.mesh, history, self.tuning, patience[node])))
@@ -115,7 +115,9 @@ class Detector:
 
     # --- links
 
-    def _link_symptoms(self, watch: LinkWatch, findings: list[Finding], now: float) -> Iterator[Symptom]:
+    def _link_symptoms(
+        self, watch: LinkWatch, findings: list[Finding], now: float, *, patience: float
+    ) -> Iterator[Symptom]:
         # The newest onset of the counters, and an interval more: a window that reaches back before the fault would
         # show a dead link as a lossy one, and interpolation spreads the first loss over the interval it fell into.
         onset = min(one.since for one in findings)
@@ -128,7 +130,9 @@ class Detector:
         shares = [(view.traffic(*_CONTROL, way=way).share, view.traffic(way=way).share) for way in Way]
         may_be_dead = any(control >= _MAYBE_DEAD and everything >= _LIKELY_DEAD for control, everything in shares)
         is_open = bool(view.counted) and control.sent < 2 * self.tuning.persistence
-        hold = self.tuning.dead_hold_seconds if may_be_dead else self.tuning.hold_seconds if is_open else 0.0
+        # The dead node's other links are judged by other hosts: as late as the busiest of them.
+        dead_hold = self.tuning.dead_hold_seconds * patience
+        hold = dead_hold if may_be_dead else self.tuning.hold_seconds if is_open else 0.0
         if hold and now - onset < hold + self.tuning.interval_seconds:
             return
         facts = view.facts()
