@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -42,16 +42,24 @@ class ChainProviders:
 
 
 @asynccontextmanager
-async def open_providers(settings: ChainSettings, clock: Clock) -> AsyncIterator[ChainProviders]:
+async def open_providers(
+    settings: ChainSettings, clock: Clock, *, now_s: Callable[[], float] | None = None
+) -> AsyncIterator[ChainProviders]:
     """Open the four providers; they belong to the running event loop and end with the block.
 
     Proxies and netrc of the environment are not used: a key must only ever reach the host that the settings name.
+
+    Args:
+        settings: Where they are, their keys and budgets.
+        clock: The one clock.
+        now_s: What breakers rest by, monotonic seconds; None: the event loop's clock.
     """
+    rests_by = now_s or asyncio.get_running_loop().time
     timeout = httpx.Timeout(settings.provider_deadline_seconds, connect=CONNECT_S)
     async with httpx.AsyncClient(
         follow_redirects=False, trust_env=False, timeout=timeout, limits=httpx.Limits(max_connections=CONNECTIONS)
     ) as client:
-        doors = {provider: _door(provider, settings, client, clock) for provider in Provider}
+        doors = {provider: _door(provider, settings, client, clock, rests_by) for provider in Provider}
         tonapi = TonApi(doors[Provider.TONAPI], clock)
         yield ChainProviders(
             all={
@@ -64,7 +72,9 @@ async def open_providers(settings: ChainSettings, clock: Clock) -> AsyncIterator
         )
 
 
-def _door(provider: Provider, settings: ChainSettings, client: httpx.AsyncClient, clock: Clock) -> Door:
+def _door(
+    provider: Provider, settings: ChainSettings, client: httpx.AsyncClient, clock: Clock, now_s: Callable[[], float]
+) -> Door:
     url, key, calls_per_s = _facts(provider, settings)
     return Door(
         provider=provider,
@@ -73,7 +83,7 @@ def _door(provider: Provider, settings: ChainSettings, client: httpx.AsyncClient
         key=key,
         # Below one call a second the period grows instead; a second is what the providers themselves count in.
         budget=AsyncLimiter(max(1.0, calls_per_s), max(1.0, 1 / calls_per_s)),
-        breaker=Breaker(provider, asyncio.get_running_loop().time),
+        breaker=Breaker(provider, now_s),
         clock=clock,
         deadline_s=settings.provider_deadline_seconds,
         most_bytes=settings.provider_body_bytes,

@@ -202,6 +202,7 @@ class ProviderStep(Part):
     times: int | None = Field(default=None, ge=1)
     lag: Duration | None = None
     page_rows: int | None = Field(default=None, ge=1)
+    unfiltered: bool = False
     tell: tuple[TellPart, ...] = ()
 
 

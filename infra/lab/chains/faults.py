@@ -34,6 +34,7 @@ class Faults:
         lie: What it tells instead of the truth.
         key: The only key it takes; None takes any and none.
         page_rows: A smaller page than its own.
+        unfiltered: It tells every token's rows, whichever contract was asked for.
         hidden: Transactions that it does not know although they happened (or that only the other one made up).
         calls: Paths that were asked, in order, with their queries.
     """
@@ -42,6 +43,7 @@ class Faults:
     lie: Lie | None = None
     key: str | None = None
     page_rows: int | None = None
+    unfiltered: bool = False
     hidden: set[bytes] = field(default_factory=set)
     calls: list[str] = field(default_factory=list)
     planned: list[Planned] = field(default_factory=list)
@@ -54,7 +56,11 @@ class Faults:
         """Let everything be well again."""
         self.planned.clear()
         self.hidden.clear()
-        self.lag, self.lie, self.key, self.page_rows = 0, None, None, None
+        self.lag, self.lie, self.key, self.page_rows, self.unfiltered = 0, None, None, None, False
+
+    def asked_token(self, contract: str | None) -> str | None:
+        """Return the contract that rows are filtered by, None for all."""
+        return None if self.unfiltered else contract
 
     def take(self) -> Response | None:
         """Return the fault that strikes this request, None when it passes."""
