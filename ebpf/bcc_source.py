@@ -19,7 +19,7 @@ _CONSTANT = re.compile(r"^const volatile (__u(?:8|16|32|64)) (\w+) = ([^;]+);", 
 _UNREAD = re.compile(r"^const volatile (struct \w+ \w+ = )", re.MULTILINE)
 _PROGRAM = re.compile(r'^SEC\("([^"]+)"\)\nint (\w+)\(', re.MULTILINE)
 _LICENCE = re.compile(r'^char \w+\[\] SEC\("license"\) = "([^"]+)";\n', re.MULTILINE)
-_GLOBAL = re.compile(r"^__attribute__\(\(noinline\)\) ", re.MULTILINE)
+_GLOBAL = "__attribute__((noinline))"
 _CALL = re.compile(r"\bbpf_map_(lookup|update|delete)_elem\(&(\w+), ([^;]*?)(, BPF_(?:ANY|NOEXIST))?\)(?=[;\s)])")
 _KINDS = frozenset({"tc", "xdp"})
 # bcc's names for the kinds of map that need no more than key, value and size; the number is the kernel's.
@@ -75,7 +75,7 @@ def rewrite(name: str, files: Mapping[str, str], *, constants: Mapping[str, int]
         lambda found: f"static const {found[1]} {found[2]} = {constants.get(found[2], found[3])};", text
     )
     text = _UNREAD.sub(r"static const \1", text)
-    text = _GLOBAL.sub("static __always_inline ", text)
+    text = text.replace(_GLOBAL, "static __always_inline")
     text = _PROGRAM.sub(r"int \2(", text)
     text = _CALL.sub(_method, text)
     return BccSource(f"#define BPF_LICENSE {licence[1]}\n{text}", kinds)
