@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import psutil
 import structlog
 
+from ebpf.flows import Flow, largest
 from ebpf.hooks import Attachment
 from ebpf.layout import COUNT_BYTES, ROWS, decode
 from ebpf.loader import EBPFLoader, LoadedObject
-from ebpf.maps import PerCpuArray
+from ebpf.maps import HashTable, PerCpuArray
 from ebpf.netlink import LinkState, RouteSocket
 from ebpf.runs import Runs, run_statistics
 from models.errors import BrokenError, ProgramInvalid
@@ -51,6 +52,7 @@ class _Watched:
     name: str
     index: int
     counts: PerCpuArray
+    flows: HashTable
     attachments: tuple[Attachment, ...]
     programs: Mapping[str, int]
 
@@ -65,12 +67,22 @@ class EbpfInterfaceCounters:
         interfaces: Names in this namespace.
         loader: One made in this namespace; closed together with this object. None: a new one.
         with_xdp: Also attach xdp_counter. Native XDP changes how a veth pair batches packets, so it is asked for.
+        flow_sampling: Keep the largest flows, from one packet in so many; 0: keep none. Flows hold addresses and ports,
+            which nothing else here does, so they are asked for.
 
     Raises:
         BrokenError: not one of the interfaces could be counted; the last reason.
     """
 
-    def __init__(self, interfaces: Sequence[str], *, loader: EBPFLoader | None = None, with_xdp: bool = False) -> None:
+    def __init__(
+        self,
+        interfaces: Sequence[str],
+        *,
+        loader: EBPFLoader | None = None,
+        with_xdp: bool = False,
+        flow_sampling: int = 0,
+    ) -> None:
+        self._flow_sampling = flow_sampling
         self._loader = EBPFLoader() if loader is None else loader
         self._routes = RouteSocket()
         self._lock = threading.Lock()
@@ -87,6 +99,12 @@ class EbpfInterfaceCounters:
         """Read all interfaces, in name order; one that vanished, or came back as another, is left out."""
         with self._lock:
             return tuple(filter(None, (self._read(one) for one in self._watched)))
+
+    def largest_flows(self, interface: str, count: int) -> tuple[Flow, ...]:
+        """Return an interface's flows with most bytes, the largest first; none where flows are not kept."""
+        with self._lock:
+            found = [largest(*one.flows.read(), count) for one in self._watched if one.name == interface]
+        return found[0] if found else ()
 
     def missing(self) -> frozenset[str]:
         """Name the interfaces that could not be counted, as `counters:<interface>`."""
@@ -129,7 +147,9 @@ class EbpfInterfaceCounters:
         link = self._loader.interface(name)
         is_ethernet = link.hardware in _ETHERNET_LIKE
         header = _ETHERNET_HEADER if is_ethernet else 0
-        loaded = self._loader.load_program(CLASSIFIER, instance=name, constants={"link_header": header})
+        loaded = self._loader.load_program(
+            CLASSIFIER, instance=name, constants={"link_header": header, "flow_sampling": self._flow_sampling}
+        )
         try:
             counts = _counts(loaded)
             attachments = [self._loader.attach_to_interface(loaded, name, direction=one) for one in Direction]
@@ -141,7 +161,14 @@ class EbpfInterfaceCounters:
         if frames is not None:
             attachments.append(self._loader.attach_to_interface(frames, name))
             programs |= frames.programs
-        return _Watched(name, link.index, counts, tuple(attachments), programs)
+        return _Watched(
+            name,
+            link.index,
+            counts,
+            HashTable(loaded.maps["flows"], loaded.definitions["flows"]),
+            tuple(attachments),
+            programs,
+        )
 
     def _count_frames(self, name: str, *, is_ethernet: bool) -> LoadedObject | None:
         reason = "no Ethernet"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * Walk a frame from the link layer to the transport header. Included after the program has defined
- *   CONTEXT                                     its context type, and
+ *   CONTEXT                                     its context type,
+ *   WALK_INLINE                                 if walk_extensions shall be part of it (see there), and
  *   pull(context, offset, buffer, size)         a pointer to size readable bytes at offset, or NULL.
  * What cannot be read is not guessed: the walk stops and the protocol stays NO_PROTOCOL.
  */
@@ -49,10 +50,16 @@ static __always_inline int is_extension(__u8 next)
 #define FOUND(offset, next, has_transport) ((__u64)(offset) << 16 | (__u64)(next) << 8 | (has_transport))
 
 /*
- * Global, so that the verifier judges it once by itself: inlined, its paths multiply with those of everything after it
- * (95 ms a load instead of 15).
+ * Inline where little comes after it: 1 to 4 ns for the extensions instead of 9 to 13. Else global, so that the verifier
+ * judges it once by itself: inlined into the classifier, its paths multiply with those of everything after it (95 ms a
+ * load instead of 15).
  */
-__attribute__((noinline)) __u64 walk_extensions(CONTEXT *context, __u32 offset, __u32 first)
+#ifdef WALK_INLINE
+static __always_inline __u64
+#else
+__attribute__((noinline)) __u64
+#endif
+walk_extensions(CONTEXT *context, __u32 offset, __u32 first)
 {
 	__u8 next = first;
 

@@ -87,6 +87,16 @@ class TestEbpfInterfaceCounters(InterfaceCountersContract):
             assert rows == {("lo", Direction.RX): expected, ("lo", Direction.TX): expected}
             counters.close()
 
+    def test_the_largest_flow_of_an_interface_is_told_first(self, pair):
+        opened = inside(pair.a, lambda: EbpfInterfaceCounters(["lo", "end"], flow_sampling=1))
+        inside(pair.a, lambda: _send_datagrams(5))
+        found = opened.largest_flows("lo", 20)
+        assert len(found) == 10  # each datagram from a port of its own, seen in both directions
+        assert {(str(one.source), one.packets, one.bytes) for one in found} == {("127.0.0.1", 1, 142)}
+        assert len(opened.largest_flows("lo", 3)) == 3
+        assert opened.largest_flows("end", 3) == opened.largest_flows("nothing", 3) == ()
+        opened.close()
+
     def test_sees_the_carrier_go_and_come_back(self, pair, counters):
         def end():
             return next(one for one in counters.read() if one.name == "end")

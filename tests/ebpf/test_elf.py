@@ -19,10 +19,27 @@ def classifier(objects):
 def test_says_what_is_in_a_good_object(classifier):
     found = read_object(classifier, "tc_classifier.o")
     assert found.programs == {"count_ingress": "tc", "count_egress": "tc"}
-    assert set(found.maps) == {"traffic"}
+    assert set(found.maps) == {"traffic", "flows", "sampler"}
+    assert found.uses["count_ingress"] == set(found.maps)
     assert found.maps["traffic"].key == 4
     assert found.constants["link_header"][1] == 4
     assert found.licence == "Dual BSD/GPL"
+
+
+def test_a_section_that_says_no_place_is_of_no_kind(objects):
+    tracing = (objects / "tracepoint_net.o").read_bytes()
+    found = read_object(tracing, "tracepoint_net.o")
+    assert found.programs["drop__tp_btf"] == "tp_btf"
+    assert found.maps["events"].max_entries == 131072
+    assert "of_thread" not in found.uses["drop__tp_btf"]
+    with pytest.raises(ProgramInvalid, match="of no kind"):
+        read_object(tracing.replace(b"tp_btf/kfree_skb", b"tp_btfxkfree_skb"), "x.o")
+
+
+def test_a_program_uses_only_the_maps_of_its_own_variant(objects):
+    found = read_object((objects / "kprobe_syscall_latency.o").read_bytes(), "x.o")
+    assert found.uses["syscall__tp_btf__enter"] == {"of_task"}
+    assert found.uses["syscall__raw_tp__exit"] == {"of_thread", "syscalls"}
 
 
 _EVERYWHERE, _FIRST = -1, 1
