@@ -9,6 +9,7 @@ import typer
 from flows.commands import access, bench, machine, operator, trial
 from flows.commands.kernel import ebpf
 from flows.commands.lab import lab
+from flows.commands.licence import licence
 from models.errors import BrokenError, MeshError
 
 FAILED = 1  # our rules said no, or something does not answer: asking again may help
@@ -30,6 +31,7 @@ lab.command("trial")(trial.trial)
 app.add_typer(lab, name="lab")
 app.add_typer(ebpf, name="ebpf")
 app.add_typer(access.token, name="token")
+app.add_typer(licence, name="licence")
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from models.incident import Incident, IncidentId, Outcome, OutcomeKind
 from models.ports import HealRequest
 from models.remedy import Decision, PlanHash, Remedy, Tier
-from tasks import analyze, approve, desk, execute, knowledge, longrun, monitor, plan, restore, verify
+from tasks import access, analyze, approve, desk, execute, knowledge, longrun, monitor, plan, restore, verify
 from tasks.crew import Crew
 from tasks.diary import Diary
 from tasks.wiring import pace_of_watch, sign_with
@@ -86,7 +86,7 @@ async def watch_mesh(asked: WatchParameters) -> None:
 
 async def watch(asked: WatchParameters) -> None:
     """Do what `watch_mesh` does, outside Prefect too (the lab's trials run it so)."""
-    crew, diary, restorer = Crew(), Diary(), restore.Restorer(asked.mesh)
+    crew, diary, restorer, doorkeeper = Crew(), Diary(), restore.Restorer(asked.mesh), access.Doorkeeper(asked.mesh)
 
     async def heal(parameters: HealParameters) -> Outcome:
         return await diary.run(heal_mesh, turn, parameters)
@@ -103,6 +103,7 @@ async def watch(asked: WatchParameters) -> None:
             remedy = await restorer.next_due()
             if remedy is not None:
                 crew.send("restore", partial(diary.run, restore_link, restore.give_back, asked.mesh, remedy))
+            await doorkeeper.look()
         for request in await desk.waiting(asked.mesh):
             crew.send(f"request {request.id}", partial(answer, request, heal))
         await diary.catch_up()

@@ -114,7 +114,7 @@ class LicenceVerifier:
         try:
             claims = _Claims.model_validate_json(_decoded(payload))
             issued_at, expires_at = (datetime.fromtimestamp(one, UTC) for one in (claims.iat, claims.exp))
-        except (ValidationError, ValueError, OverflowError) as error:
+        except (ValidationError, ValueError, OverflowError, OSError) as error:  # the last two: a year beyond calendars
             raise LicenceInvalid("our key signed it, but it says nothing that this version knows") from error
         return IssuedLicence(
             id=claims.jti,

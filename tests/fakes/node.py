@@ -13,7 +13,7 @@ from infra.node.signing import decode, verify
 from models.errors import NodeUnavailable, OrderRefused
 from models.mesh import NodeId
 from models.ports import Signed
-from models.remedy import ActionReport, ActionState, Closing, ClosingOrder, OperationId, Order
+from models.remedy import DUTIES, ActionReport, ActionState, Closing, ClosingOrder, OperationId, Order, Verb
 from models.telemetry import (
     DaemonState,
     HostReading,
@@ -39,7 +39,9 @@ class FakeClock:
 
 
 def _setting(order: Order) -> str:
-    """Name what an order writes: its verb and its first argument, or the node."""
+    """Name what an order writes: its verb and its first argument, or the node; both duties write an address."""
+    if order.action.verb in DUTIES:
+        return f"gate:{order.action.arguments['address']}"
     subjects = [
         str(order.action.arguments[one]) for one in ("interface", "name", "prefix") if one in order.action.arguments
     ]
@@ -49,9 +51,11 @@ def _setting(order: Order) -> str:
 def _value(order: Order) -> str:
     values = [
         order.action.arguments[one]
-        for one in ("cost", "mtu", "value", "expected", "kind")
+        for one in ("cost", "mtu", "value", "expected", "kind", "until")
         if one in order.action.arguments
     ]
+    if order.action.verb is Verb.EXPEL:
+        return ""
     return str(values[0]) if values else "running"
 
 
@@ -84,7 +88,12 @@ class FakeActuator:
 
     async def reports(self) -> tuple[ActionReport, ...]:
         self._tick()
-        return tuple(self._reports.values())
+        orders = self._orders
+        return tuple(
+            report
+            for operation, report in self._reports.items()
+            if operation not in orders or orders[operation].action.verb not in DUTIES
+        )
 
     def _tick(self) -> None:
         if self.is_away:
@@ -123,14 +132,15 @@ class FakeActuator:
         else:
             before = self.settings.get(setting, "")
             self._write(setting, _value(order))
+            is_duty = order.action.verb in DUTIES
             report = ActionReport(
                 order.operation,
-                ActionState.APPLIED,
+                ActionState.COMMITTED if is_duty else ActionState.APPLIED,
                 before,
                 self.settings[setting],
-                "applied",
+                "done" if is_duty else "applied",
                 self.clock.now(),
-                self.clock.now() + order.lease,
+                None if is_duty else self.clock.now() + order.lease,
             )
         self._reports[order.operation] = report
         return report
