@@ -30,6 +30,10 @@ class Settings(BaseSettings):
     )
     api_host: str = Field(default="127.0.0.1", description="Address the gateway listens on.")
     api_port: int = Field(default=8080, ge=1, le=65535, description="Port the gateway listens on.")
+    gateway_node: str | None = Field(
+        default=None,
+        description="Node whose clients need a licence; unset: none, but the lab's first node when `up --lab` runs.",
+    )
     node_metrics_port: int = Field(
         default=9464, ge=1, le=65535, description="Port of a node's /metrics, on its management address."
     )
