@@ -1,0 +1,22 @@
+"""The ledger's contract, held by Postgres and by the fake that other tests believe in."""
+
+from __future__ import annotations
+
+import pytest
+
+from infra.db.unit import PostgresStore
+from tests.contracts.ledger import LedgerContract
+from tests.fakes.store import FakeStore
+
+
+class TestFakeLedger(LedgerContract):
+    @pytest.fixture
+    def store(self) -> FakeStore:
+        return FakeStore()
+
+
+@pytest.mark.postgres
+class TestPostgresLedger(LedgerContract):
+    @pytest.fixture
+    def store(self, postgres_store: PostgresStore) -> PostgresStore:
+        return postgres_store
