@@ -14,6 +14,7 @@ from infra.db.hints import Hints
 from infra.db.repositories_access import PostgresHealRequests, PostgresLongRuns, PostgresTokens
 from infra.db.repositories_action import PostgresActions, PostgresDecisions, PostgresGuards
 from infra.db.repositories_chat import PostgresChats
+from infra.db.repositories_duty import PostgresDuties
 from infra.db.repositories_incident import PostgresIncidents, PostgresKnowledge
 from infra.db.repositories_licence import PostgresLicences, PostgresOutbox
 from infra.db.repositories_money import PostgresLedger
@@ -24,6 +25,7 @@ from models.ledger import LedgerRepository, LicenceRepository, OutboxRepository
 from models.ports import (
     ActionRepository,
     DecisionRepository,
+    DutyRepository,
     GuardRepository,
     HealRequestRepository,
     IncidentRepository,
@@ -51,6 +53,7 @@ class PostgresUnit:
     ledger: LedgerRepository
     outbox: OutboxRepository
     chats: ChatRepository
+    duties: DutyRepository
     licences: LicenceRepository
 
     _connection: AsyncConnection
@@ -77,6 +80,7 @@ class PostgresUnit:
         self.ledger = PostgresLedger(transaction)
         self.outbox = PostgresOutbox(transaction)
         self.chats = PostgresChats(transaction)
+        self.duties = PostgresDuties(transaction)
         self.licences = PostgresLicences(transaction)
         return self
 

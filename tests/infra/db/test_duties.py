@@ -1,9 +1,10 @@
-"""The duties' contract, held by the fake that other tests believe in."""
+"""The duties' contract, held by Postgres and by the fake that other tests believe in."""
 
 from __future__ import annotations
 
 import pytest
 
+from infra.db.unit import PostgresStore
 from tests.contracts.duties import DutyContract
 from tests.fakes.store import FakeStore
 
@@ -12,3 +13,10 @@ class TestFakeDuties(DutyContract):
     @pytest.fixture
     def store(self) -> FakeStore:
         return FakeStore()
+
+
+@pytest.mark.postgres
+class TestPostgresDuties(DutyContract):
+    @pytest.fixture
+    def store(self, postgres_store: PostgresStore) -> PostgresStore:
+        return postgres_store
