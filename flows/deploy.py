@@ -15,15 +15,27 @@ from flows.deployments import apply, table
 from flows.installation import SERVER_SECONDS, answers
 from flows.watchdog import POSTS_FILE
 from infra.settings import Settings
+from infra.shop.settings import ShopSettings, catalogue_of
 from models.errors import SourceUnavailable
+from models.payment_address import Chain
 
 LOOK_SECONDS = 0.2
 
 
-def posts(made: dict[str, str], *, mesh: str, nodes: Sequence[str]) -> dict[str, str]:
+def paid_on(settings: ShopSettings) -> tuple[Chain, ...]:
+    """Return the chains on which we have an address; none where nothing is sold.
+
+    Raises:
+        ConfigurationInvalid: the shop's settings cannot be used.
+    """
+    return tuple(sorted(catalogue_of(settings).deposits))
+
+
+def posts(made: dict[str, str], *, mesh: str, nodes: Sequence[str], chains: Sequence[Chain] = ()) -> dict[str, str]:
     """Return the deployment id behind each long run's role."""
+    scanning = {f"scan-chain:{chain}": made[f"scan-chain/{chain}"] for chain in chains}
     collecting = {f"collect-node:{mesh}:{node}": made[f"collect-node/{node}"] for node in nodes}
-    return {f"watch-mesh:{mesh}": made[f"watch-mesh/{mesh}"], **collecting}
+    return {f"watch-mesh:{mesh}": made[f"watch-mesh/{mesh}"], **collecting, **scanning}
 
 
 def save(state: Path, found: dict[str, str]) -> None:
@@ -33,7 +45,9 @@ def save(state: Path, found: dict[str, str]) -> None:
     written.replace(state / POSTS_FILE)
 
 
-async def deploy(settings: Settings, places: dict[str, Path], *, heal: bool) -> dict[str, str]:
+async def deploy(
+    settings: Settings, places: dict[str, Path], *, heal: bool, chains: Sequence[Chain] = ()
+) -> dict[str, str]:
     """Wait for Prefect, then apply the table; our imports cost seconds, and the server needs longer to start.
 
     Raises:
@@ -46,7 +60,7 @@ async def deploy(settings: Settings, places: dict[str, Path], *, heal: bool) -> 
                 await asyncio.sleep(LOOK_SECONDS)
     except TimeoutError as error:
         raise SourceUnavailable("Prefect", f"not ready after {SERVER_SECONDS:.0f} s") from error
-    return await apply(table(settings.mesh, places, heal=heal))
+    return await apply(table(settings.mesh, places, heal=heal, chains=chains))
 
 
 def main() -> None:
@@ -57,8 +71,9 @@ def main() -> None:
     asked = parser.parse_args()
     settings = Settings()
     places = {name: Path(path) for name, _, path in (one.partition("=") for one in asked.node)}
-    made = asyncio.run(deploy(settings, places, heal=asked.heal))
-    save(settings.state, posts(made, mesh=settings.mesh, nodes=list(places)))
+    chains = paid_on(ShopSettings())
+    made = asyncio.run(deploy(settings, places, heal=asked.heal, chains=chains))
+    save(settings.state, posts(made, mesh=settings.mesh, nodes=list(places), chains=chains))
 
 
 if __name__ == "__main__":

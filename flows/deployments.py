@@ -16,6 +16,15 @@ from prefect.types.entrypoint import EntrypointType
 from flows.collection import CollectParameters, collect_node
 from flows.healing import HealParameters, WatchParameters, heal_mesh, watch_mesh
 from flows.housekeeping import keep_house
+from flows.payments import (
+    ReconcileParameters,
+    ScanParameters,
+    confirm_payment,
+    expire_orders,
+    reconcile_ledger,
+    scan_chain,
+)
+from models.payment_address import Chain
 
 POOL = "mesh"
 CONTROL = "control"
@@ -23,6 +32,9 @@ CONTROL = "control"
 AUDIT_EVERY = timedelta(minutes=5)
 # A tenth of the shortest sensible retention; one DELETE over an index.
 HOUSE_EVERY = timedelta(minutes=6)
+# The scan expires orders as it goes; this is for an hour in which it did not.
+EXPIRE_EVERY = timedelta(hours=1)
+RECONCILE_EVERY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +49,15 @@ class Planned:
     about: str = ""
 
 
-def table(mesh: str, places: dict[str, Path], *, heal: bool) -> list[Planned]:
-    """Return every deployment of one installation; `places` maps each node to its node.json."""
+def table(mesh: str, places: dict[str, Path], *, heal: bool, chains: Sequence[Chain] = ()) -> list[Planned]:
+    """Return every deployment of one installation; `places` maps each node to its node.json.
+
+    Args:
+        mesh: Its name.
+        places: The nodes that live here.
+        heal: Off: nothing changes the mesh.
+        chains: Those on which we are paid; none where nothing is sold.
+    """
     watch = WatchParameters(mesh=mesh, heal=heal).model_dump(mode="json")
     audit = HealParameters(mesh=mesh, dry_run=not heal).model_dump(mode="json")
     by_hand = HealParameters(mesh=mesh).model_dump(mode="json")
@@ -51,7 +70,31 @@ def table(mesh: str, places: dict[str, Path], *, heal: bool) -> list[Planned]:
     for node, place in places.items():
         asked = CollectParameters(mesh=mesh, node=node, place=place).model_dump(mode="json")
         rows.append(Planned(collect_node, node, f"node-{node}", {"asked": asked}, about="Long run on this node."))
-    return rows
+    return rows + _money(chains)
+
+
+def _money(chains: Sequence[Chain]) -> list[Planned]:
+    if not chains:
+        return []
+    scans = [
+        Planned(
+            scan_chain,
+            chain.value,
+            CONTROL,
+            {"asked": ScanParameters(chain=chain).model_dump(mode="json")},
+            about="Long run: sees payments and settles orders.",
+        )
+        for chain in chains
+    ]
+    nightly = ReconcileParameters().model_dump(mode="json")
+    return [
+        *scans,
+        Planned(confirm_payment, "manual", CONTROL, about="Sees to one claim; the scan starts one for each by itself."),
+        Planned(expire_orders, "hourly", CONTROL, every=EXPIRE_EVERY, about="Expires what the scan did not."),
+        Planned(
+            reconcile_ledger, "nightly", CONTROL, {"asked": nightly}, RECONCILE_EVERY, "Compares chains and ledger."
+        ),
+    ]
 
 
 async def apply(rows: Sequence[Planned]) -> dict[str, str]:

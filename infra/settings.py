@@ -37,6 +37,12 @@ class Settings(BaseSettings):
     node_metrics_port: int = Field(
         default=9464, ge=1, le=65535, description="Port of a node's /metrics, on its management address."
     )
+    tron_metrics_port: int = Field(
+        default=9465, ge=1, le=65535, description="Port of /metrics of TRON's scan, on this machine only."
+    )
+    ton_metrics_port: int = Field(
+        default=9466, ge=1, le=65535, description="Port of /metrics of TON's scan, on this machine only."
+    )
     prefect_port: int = Field(default=4200, ge=1, le=65535, description="Port of the Prefect server and its UI.")
     sample_seconds: float = Field(
         default=0.5, ge=0.1, le=60, description="Collector period; two a second keeps detection under two seconds."

@@ -4,6 +4,7 @@ MeshError
 |-- TransientError   may succeed later: retried, counted, 503
 |   |-- SourceUnavailable
 |   |-- NodeUnavailable
+|   |-- PaymentPending
 |   `-- ChainUnavailable
 |       |-- ChainBusy
 |       `-- ChainAnswerInvalid
@@ -52,6 +53,14 @@ class NodeUnavailable(TransientError):
     def __init__(self, node: str, detail: str = "") -> None:
         super().__init__(f"node {node} does not answer{': ' + detail if detail else ''}")
         self.node = node
+
+
+class PaymentPending(TransientError):
+    """Raised when a claimed payment is neither counted nor refuted yet: look again."""
+
+    def __init__(self, order: str) -> None:
+        super().__init__(f"order {order}: what was claimed is neither counted nor refuted yet")
+        self.order = order
 
 
 class ChainUnavailable(TransientError):

@@ -8,7 +8,7 @@ goes on from its cases.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -101,6 +101,33 @@ async def expire(chain: Chain) -> int:
         scanner = Scanner.of(chain, chains)
         now = adapters().clock.now()
         return await scanner.expire(now, await scanner.reader.covered(now))
+
+
+@asynccontextmanager
+async def scanner(chain: Chain) -> AsyncIterator[Scanner]:
+    """Open what scans a chain for as long as the block runs, with its metrics served beside it."""
+    metrics = ScanMetrics()
+    async with opened_chains() as chains:
+        stop = await _served(chain, metrics)
+        try:
+            yield Scanner.of(chain, chains, metrics)
+        finally:
+            await asyncio.to_thread(stop)
+
+
+async def _served(chain: Chain, metrics: ScanMetrics) -> Callable[[], None]:
+    """Serve the metrics; a port that is taken costs the figures and never the payments."""
+    settings = adapters().settings
+    port = settings.tron_metrics_port if chain is Chain.TRON else settings.ton_metrics_port
+    try:
+        return await asyncio.to_thread(metrics.serve, port=port)
+    except OSError as error:
+        log.warning("the scan's metrics are not served", chain=chain, port=port, reason=str(error))
+        return _nothing_to_stop
+
+
+def _nothing_to_stop() -> None:
+    """Nothing was served."""
 
 
 @dataclass(slots=True)

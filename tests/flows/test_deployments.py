@@ -7,13 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from flows.deploy import paid_on, posts
 from flows.deployments import apply, table
+from infra.shop.settings import ShopSettings
+from models.payment_address import Chain
+from tests.fakes.chains.examples import OURS
 
 PLACES = {"n0": Path("/run/x0/n0/node.json"), "n1": Path("/run/x0/n1/node.json")}
 
 
-def shown(*, heal: bool) -> list[tuple[str, str, timedelta | None]]:
-    return [(f"{row.flow.name}/{row.name}", row.queue, row.every) for row in table("lab", PLACES, heal=heal)]
+def shown(*, heal: bool, chains: tuple[Chain, ...] = ()) -> list[tuple[str, str, timedelta | None]]:
+    rows = table("lab", PLACES, heal=heal, chains=chains)
+    return [(f"{row.flow.name}/{row.name}", row.queue, row.every) for row in rows]
 
 
 def parameters(name: str, *, heal: bool) -> dict[str, object]:
@@ -30,6 +35,29 @@ def test_the_table_is_this_and_no_other():
         ("collect-node/n1", "node-n1", None),
     ]
     assert shown(heal=False) == shown(heal=True)
+
+
+def test_where_something_is_sold_each_chain_has_a_long_run_and_the_ledger_is_looked_after():
+    assert shown(heal=True, chains=(Chain.TON,))[6:] == [
+        ("scan-chain/ton", "control", None),
+        ("confirm-payment/manual", "control", None),
+        ("expire-orders/hourly", "control", timedelta(hours=1)),
+        ("reconcile-ledger/nightly", "control", timedelta(days=1)),
+    ]
+    assert shown(heal=True, chains=tuple(Chain))[6:8] == [
+        ("scan-chain/tron", "control", None),
+        ("scan-chain/ton", "control", None),
+    ]
+
+
+def test_the_supervisor_keeps_a_run_for_each_chain_that_we_are_paid_on():
+    made = {"watch-mesh/lab": "1", "scan-chain/ton": "2"}
+    assert posts(made, mesh="lab", nodes=[], chains=[Chain.TON]) == {"watch-mesh:lab": "1", "scan-chain:ton": "2"}
+
+
+def test_nothing_is_scanned_where_no_address_is_set():
+    assert paid_on(ShopSettings(deposit_tron=None, deposit_ton=None)) == ()
+    assert paid_on(ShopSettings(deposit_tron=str(OURS), deposit_ton=None)) == (Chain.TRON,)
 
 
 def test_a_turn_by_hand_is_a_dry_run_unless_told_otherwise():
@@ -52,7 +80,7 @@ def test_a_node_is_collected_from_its_own_place():
 async def test_prefect_agrees_with_the_table_and_no_long_run_has_a_limit(prefect_server):
     from prefect.client.orchestration import get_client  # noqa: PLC0415 - seconds of import, for this test only
 
-    rows = table("lab", PLACES, heal=True)
+    rows = table("lab", PLACES, heal=True, chains=tuple(Chain))
     made = await apply(rows)
     again = await apply(rows)
     async with get_client() as client:

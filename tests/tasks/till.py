@@ -12,7 +12,7 @@ from infra.lab.chains.faults import Faults
 from infra.lab.chains.made import NOON
 from infra.lab.chains.server import StandIn, serving
 from infra.settings import Settings
-from models.ledger import BuyerId, Language, Message, MessageKind, Plan, Sale, SetAside
+from models.ledger import CLAIMED, AuditEntry, BuyerId, Language, Message, MessageKind, Plan, Sale, SetAside
 from models.payment import Asset, Order, OrderId, Provider
 from models.payment_address import Chain
 from models.payment_policy import PaymentPolicy
@@ -74,6 +74,14 @@ class Till:
         if order.amount.asset is Asset.TON:
             return self.stand_in.ton.pay(order.deposit, amount, comment=comment)
         return self.stand_in.tron.pay(order.deposit, amount)
+
+    async def claim(self, order: Order, tx: bytes) -> None:
+        """Claim a hash, as the shop writes it down."""
+        chain = order.amount.asset.chain
+        async with self.store.unit() as uow:
+            if not await uow.ledger.sightings(chain, [tx]):
+                await uow.ledger.ask_for(chain, tx, order.deposit, now=self.clock.at)
+            await uow.ledger.record(AuditEntry(self.clock.at, order.id, str(BUYER), CLAIMED, f"{tx.hex()} pending"))
 
     async def scan(self, chain: Chain, *, after: float = 0) -> ScanReport:
         self.wait(after)
