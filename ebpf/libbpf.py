@@ -21,6 +21,8 @@ LIBRARY = "libbpf.so.1"
 # Enough for the tail of any log of ours (a whole instruction trace is not asked for); pages unused are never touched.
 _LOG_BYTES = 1 << 18
 _MESSAGE_BYTES = 1024
+# enum libbpf_print_level
+_WARNING = 0
 # The kernel's own errno, not in Python's table: an operation this kind of map or program does not have.
 ENOTSUPP = 524
 _U32, _U64, _S32 = ctypes.c_uint32, ctypes.c_uint64, ctypes.c_int32
@@ -89,7 +91,7 @@ class LibBpf:
     """One process's libbpf. Get it with `libbpf()`.
 
     Attributes:
-        said: What libbpf printed last, newest at the end; it would otherwise land on standard error.
+        said: What libbpf warned of last, newest at the end; it would otherwise land on standard error.
     """
 
     def __init__(self) -> None:
@@ -127,7 +129,9 @@ class LibBpf:
             function = getattr(self._lib, name)
             function.restype, function.argtypes = result, arguments
 
-    def _keep(self, _level: int, form: bytes, arguments: int | None) -> int:
+    def _keep(self, level: int, form: bytes, arguments: int | None) -> int:
+        if level != _WARNING:
+            return 0
         text = ctypes.create_string_buffer(_MESSAGE_BYTES)
         self._libc.vsnprintf(text, ctypes.c_size_t(_MESSAGE_BYTES), form, ctypes.c_void_p(arguments))
         self.said.append(text.value.decode(errors="replace").strip())

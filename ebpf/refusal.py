@@ -8,12 +8,13 @@ from ebpf.capabilities import missing_capabilities
 from ebpf.libbpf import libbpf
 
 _LOG_LINES = 12
+_SAID_LINES = 4
 
 
 def last_said(error: OSError) -> str:
-    """Say an error with the last line that libbpf printed about it."""
-    said = libbpf().said
-    return f"{error.strerror} ({said[-1]})" if said else str(error.strerror)
+    """Say an error with the last lines that libbpf printed about it: the cause comes before the consequence."""
+    said = [line.removeprefix("libbpf: ") for line in libbpf().said][-_SAID_LINES:]
+    return f"{error.strerror} (libbpf: {'; '.join(said)})" if said else str(error.strerror)
 
 
 def why(error: OSError, verifier: str = "") -> str:

@@ -1,6 +1,9 @@
 """What is not a usable object is refused with a sentence, before libbpf or the kernel see it."""
 
 import contextlib
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -95,6 +98,41 @@ def test_random_bytes_as_an_object_are_a_clear_error_each_time(tmp_path, content
     (tmp_path / "random.o").write_bytes(content)
     with EBPFLoader(tmp_path) as loader, pytest.raises(ProgramInvalid, match=r"random\.o is not a usable eBPF object"):
         loader.load_program("random.o")
+
+
+@pytest.mark.kernel
+def test_damaged_objects_are_loaded_or_refused_in_words_all_the_way_to_the_kernel(kernel, tmp_path):
+    """In a process of its own: libbpf is C, and should damage bring it down, that is the finding."""
+    script = (
+        "import random, sys\n"
+        "from pathlib import Path\n"
+        "from ebpf.loader import PROGRAMS, EBPFLoader\n"
+        "from models.errors import KernelRefused, ProgramInvalid\n"
+        "folder, chance, seen = Path(sys.argv[1]), random.Random(4), set()\n"
+        "names = sorted(one.name for one in PROGRAMS.glob('*.o'))\n"
+        "for turn in range(80):\n"
+        "    name = names[turn % len(names)]\n"
+        "    damaged = bytearray((PROGRAMS / name).read_bytes())\n"
+        "    for _ in range(chance.randint(1, 8)):\n"
+        "        damaged[chance.randrange(len(damaged))] = chance.randrange(256)\n"
+        "    (folder / name).write_bytes(damaged)\n"
+        "    with EBPFLoader(folder) as loader:\n"
+        "        try:\n"
+        "            loader.load_program(name)\n"
+        "        except (ProgramInvalid, KernelRefused) as error:\n"
+        "            seen.add(type(error).__name__)\n"
+        "            assert name.split('.')[0] in str(error), error\n"
+        "print('survived', *sorted(seen))\n"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.splitlines()[-1] == "survived KernelRefused ProgramInvalid"
 
 
 def test_a_missing_object_says_how_to_build_it(tmp_path):
