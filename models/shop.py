@@ -8,17 +8,15 @@ from datetime import datetime, timedelta
 from urllib.parse import quote
 
 from models.errors import PaymentInvalid, PaymentMismatch
-from models.ledger import AuditEntry, BuyerId, Language, Message, MessageKind, Plan, Sale, SetAside
+from models.ledger import CLAIMED, AuditEntry, BuyerId, Language, Message, MessageKind, Plan, Sale, SetAside
 from models.payment import CLOSED, Asset, Money, Order, OrderId, OrderState
 from models.payment_address import Address, Chain
 from models.payment_matching import CODE_LENGTH, CODE_LETTERS, code_from, unique_amount
 from models.payment_policy import PaymentPolicy
+from models.payment_state import due
 
 NAMES = len(CODE_LETTERS) ** CODE_LENGTH
 """How many orders can be told apart by name."""
-
-CLAIM = "claimed"
-"""The audit's word for a hash that a buyer claims."""
 
 CLAIMS_AN_HOUR = 10
 """Hashes one order may claim in an hour: a mistyped one or two, not a search through the chain's public ones."""
@@ -145,7 +143,7 @@ def check_claims(order: Order, history: Sequence[AuditEntry], tx: bytes, now: da
     Raises:
         PaymentMismatch: too many different hashes within the hour.
     """
-    claims = [one for one in history if one.what == CLAIM]
+    claims = [one for one in history if one.what == CLAIMED]
     if any(one.detail.startswith(tx.hex()) for one in claims):
         return False
     if sum(now - one.at < timedelta(hours=1) for one in claims) >= CLAIMS_AN_HOUR:
@@ -162,10 +160,12 @@ def changed(sale: Sale, *, now: datetime) -> Message:
         to=sale.buyer,
         order=order.id,
         facts={
+            "order": order.id,
             "state": order.state.value,
-            "flags": " ".join(sorted(order.flags)),
-            "paid": str(order.paid),
-            "remainder": str(order.remainder),
+            "flags": ",".join(sorted(order.flags)),
+            "asset": order.amount.asset.value,
+            "paid": order.paid.units,
+            "due": due(order).units,
             "plan": sale.plan.name,
             "language": sale.language.value,
         },

@@ -1,9 +1,13 @@
-"""`python -m infra.api`: serve the gateway over this installation's database until told to stop."""
+"""`python -m infra.api`: serve the gateway over this installation's database until told to stop.
+
+Exit code 2 when a setting, the list of plans or a key cannot be used: starting again would not help.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,17 +15,23 @@ import prometheus_client
 import structlog
 import uvicorn
 
+from infra.access import Access
 from infra.api.app import create_app
+from infra.api.gateway import Trade
 from infra.clock import SystemClock
 from infra.db.cluster import database_url
 from infra.db.unit import PostgresStore
+from infra.licences import PRIVATE_NAME, LicenceSigner, load_signer
 from infra.log import configure
 from infra.settings import Settings
+from infra.shop.settings import ShopSettings, catalogue_of, policy_of
+from models.errors import BrokenError
 
 log = structlog.get_logger()
 
 # Requests in flight get this long to end; the supervisor's own patience with a child is longer.
 DRAIN_SECONDS = 3
+BROKEN = 2  # as the command line's: we or the configuration are wrong
 
 
 class _Server(uvicorn.Server):
@@ -35,13 +45,34 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(settings: Settings) -> None:
+def trade_of(settings: Settings, shop: ShopSettings) -> Trade:
+    """Read what is sold, by which rules, and the key that writes licences, if this host has it.
+
+    Raises:
+        ConfigurationInvalid: one of them cannot be used. A shop with half a list of prices does not open.
+    """
+    key = settings.state / PRIVATE_NAME
+    return Trade(
+        catalogue=catalogue_of(shop),
+        policy=policy_of(shop),
+        signer=load_signer(key) if key.exists() else None,
+        calls_per_minute=shop.shop_calls_per_minute,
+    )
+
+
+def _access(store: PostgresStore, settings: Settings, signer: LicenceSigner | None) -> Access | None:
+    if signer is None:
+        return None
+    return Access(store, SystemClock(), licences=signer, mesh=settings.mesh, gateway_node=settings.gateway_node)
+
+
+async def serve(settings: Settings, trade: Trade) -> None:
     """Serve until SIGINT or SIGTERM; drain, then give the database its connections back.
 
     Starts without a database too: /ready says what is missing until it answers.
     """
     store = PostgresStore(database_url(settings))
-    app = create_app(store, settings, SystemClock())
+    app = create_app(store, settings, SystemClock(), trade=trade, access=_access(store, settings, trade.signer))
     server = _Server(
         uvicorn.Config(
             app,
@@ -53,7 +84,13 @@ async def serve(settings: Settings) -> None:
             timeout_graceful_shutdown=DRAIN_SECONDS,
         )
     )
-    log.info("gateway starts", host=settings.api_host, port=settings.api_port, mesh=settings.mesh)
+    log.info(
+        "gateway starts",
+        host=settings.api_host,
+        port=settings.api_port,
+        mesh=settings.mesh,
+        plans=len(trade.catalogue.plans),
+    )
     try:
         await server.serve()
     finally:
@@ -65,7 +102,13 @@ def main() -> None:
     # A `_created` series beside every counter doubles the exposition and no rule of ours reads it.
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # the library forgot its `-> None`
     configure()
-    asyncio.run(serve(Settings()))
+    settings = Settings()
+    try:
+        trade = trade_of(settings, ShopSettings())
+    except BrokenError as error:
+        log.error("gateway cannot start", reason=str(error))  # noqa: TRY400 - the sentence says it all
+        sys.exit(BROKEN)
+    asyncio.run(serve(settings, trade))
 
 
 if __name__ == "__main__":

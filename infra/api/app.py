@@ -9,27 +9,39 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 
-from infra.api import decisions, healing, health, incidents, mesh, problems
-from infra.api.gateway import Gateway
+from infra.access import Access
+from infra.api import decisions, healing, health, incidents, mesh, orders, payments, problems
+from infra.api.gateway import Trade, open_gateway
 from infra.api.middleware import JsonBody, RequestRecord
 from infra.metrics import GatewayMetrics, version
 from infra.settings import Settings
 from models.ports import Clock, Store
 
-DESCRIPTION = """Watch a mesh heal itself, ask it to, and answer when it asks you.
+DESCRIPTION = """Watch a mesh heal itself, ask it to, and answer when it asks you. Buy access to it.
 
 Every answer that is not a success is `application/problem+json` with one sentence in `detail`. Bodies are JSON,
-whatever content type they carry. Tokens come from `x0tta6bl4 token create`; scope `operate` includes `read`.
+whatever content type they carry. Tokens come from `x0tta6bl4 token create`; scope `operate` includes
+`read` and `pay`. Amounts of money are whole base units.
 """
 
 
-def create_app(store: Store, settings: Settings, clock: Clock) -> FastAPI:
-    """Assemble the gateway over a store. Opens nothing: the store is its owner's to close."""
+def create_app(
+    store: Store, settings: Settings, clock: Clock, *, trade: Trade | None = None, access: Access | None = None
+) -> FastAPI:
+    """Assemble the gateway over a store. Opens nothing: the store is its owner's to close.
+
+    Args:
+        store: The database.
+        settings: As read once.
+        clock: The one clock.
+        trade: What is sold and how; None: nothing.
+        access: Licences, used and taken back; None: not here.
+    """
     metrics = GatewayMetrics()
     app = FastAPIOffline(title="x0tta6bl4", version=version(), description=DESCRIPTION, redoc_url=None)
-    app.state.gateway = Gateway(store=store, settings=settings, clock=clock, metrics=metrics)
+    app.state.gateway = open_gateway(store, settings, clock, trade=trade or Trade(), metrics=metrics, access=access)
     problems.register(app)
-    for part in (health, mesh, incidents, healing, decisions):
+    for part in (health, mesh, incidents, healing, decisions, orders, payments):
         app.include_router(part.router)
     app.add_api_route("/", _to_docs, include_in_schema=False)
     # The last added is the outermost: a body refused by JsonBody is recorded too.

@@ -1,28 +1,94 @@
-"""What every route needs: the store, the settings, the clock, and who is asking."""
+"""What every route needs: the store, the settings, the clock, the shop, and who is asking."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, HTTPException, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from infra.access import Access
+from infra.api.pace import CALLS_PER_MINUTE, Pace
+from infra.licences import LicenceSigner
 from infra.metrics import GatewayMetrics
 from infra.settings import Settings
+from infra.shop.shop import Shop
+from infra.shop.verifier import PaymentVerifier
+from models.ledger import BuyerId
+from models.payment_policy import PaymentPolicy
 from models.ports import Clock, Scope, Store, Token
+from models.shop import NOTHING_SOLD, Catalogue
+
+
+@dataclass(frozen=True, slots=True)
+class Trade:
+    """What an installation sells by, read from its settings by whoever starts the gateway.
+
+    Attributes:
+        catalogue: Plans and deposit addresses.
+        policy: Windows and thresholds; the scanning worker's are the same.
+        signer: Writes licences for the orders shown; None where their key is not.
+        calls_per_minute: To the shop's routes, for each token.
+    """
+
+    catalogue: Catalogue = NOTHING_SOLD
+    policy: PaymentPolicy = field(default_factory=PaymentPolicy)
+    signer: LicenceSigner | None = None
+    calls_per_minute: int = CALLS_PER_MINUTE
 
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """The one bundle that `create_app` hands to the routes."""
+    """The one bundle that `create_app` hands to the routes.
+
+    Attributes:
+        store: The database.
+        settings: As read once.
+        clock: The one clock.
+        metrics: What only the gateway sees.
+        shop: Orders and claims.
+        verifier: Is it paid.
+        access: Licences, used and taken back; None where no key of theirs is.
+        signer: Writes licences; None where their key is not.
+        pace: How often a token may ask the shop.
+    """
 
     store: Store
     settings: Settings
     clock: Clock
     metrics: GatewayMetrics
+    shop: Shop
+    verifier: PaymentVerifier
+    access: Access | None
+    signer: LicenceSigner | None
+    pace: Pace
+
+
+def open_gateway(
+    store: Store,
+    settings: Settings,
+    clock: Clock,
+    *,
+    trade: Trade,
+    metrics: GatewayMetrics,
+    access: Access | None = None,
+) -> Gateway:
+    """Put the bundle together; opens nothing."""
+    shop = Shop(store, clock, trade.policy, trade.catalogue)
+    return Gateway(
+        store=store,
+        settings=settings,
+        clock=clock,
+        metrics=metrics,
+        shop=shop,
+        verifier=PaymentVerifier(store, clock, trade.policy, shop),
+        access=access,
+        signer=trade.signer,
+        pace=Pace(trade.calls_per_minute),
+    )
 
 
 def gateway_of(request: Request) -> Gateway:
@@ -36,7 +102,7 @@ AnyGateway = Annotated[Gateway, Depends(gateway_of)]
 bearer = HTTPBearer(
     auto_error=False,
     scheme_name="token",
-    description="A token from `x0tta6bl4 token create NAME --scope read|operate`. operate includes read.",
+    description="A token from `x0tta6bl4 token create NAME --scope read|pay|operate`. operate includes the others.",
 )
 
 
@@ -68,18 +134,50 @@ async def caller_of(
 Caller = Annotated[Token, Depends(caller_of)]
 
 
+def _insufficient(needed: Scope) -> HTTPException:
+    challenge = f'Bearer error="insufficient_scope", scope="{needed.value}"'
+    return HTTPException(403, f"this needs a token of scope {needed.value}", {"WWW-Authenticate": challenge})
+
+
 def reader(token: Caller) -> Token:
-    """Let any valid token read."""
+    """Let a token of scope read or operate through; a customer's reads nothing of the mesh."""
+    if token.scope is Scope.PAY:
+        raise _insufficient(Scope.READ)
     return token
 
 
 def operator(token: Caller) -> Token:
     """Let only a token of scope operate through."""
     if token.scope is not Scope.OPERATE:
-        challenge = f'Bearer error="insufficient_scope", scope="{Scope.OPERATE.value}"'
-        raise HTTPException(403, f"this needs a token of scope {Scope.OPERATE.value}", {"WWW-Authenticate": challenge})
+        raise _insufficient(Scope.OPERATE)
     return token
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """Who stands at the shop's counter.
+
+    Attributes:
+        id: Whose name goes on what they buy.
+        sees: Whose orders they may see; None: everybody's, for an operator.
+    """
+
+    id: BuyerId
+    sees: BuyerId | None
+
+
+async def customer(gateway: AnyGateway, token: Caller) -> Customer:
+    """Let a token of scope pay or operate through, as often as the pace allows."""
+    if token.scope is Scope.READ:
+        raise _insufficient(Scope.PAY)
+    if wait_s := await gateway.pace.take(token.name):
+        raise HTTPException(
+            429, f"more than {gateway.pace.calls_per_minute} calls a minute", {"Retry-After": f"{wait_s:g}"}
+        )
+    buyer = BuyerId(f"api:{token.name}")
+    return Customer(buyer, None if token.scope is Scope.OPERATE else buyer)
 
 
 Reader = Annotated[Token, Depends(reader)]
 Operator = Annotated[Token, Depends(operator)]
+Buyer = Annotated[Customer, Depends(customer)]

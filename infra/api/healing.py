@@ -46,7 +46,7 @@ async def ask(gateway: AnyGateway, token: Operator, response: Response, wish: He
     return HealAccepted(id=request.id, status_url=url)
 
 
-@router.get("/heal/{request}", summary="What became of a request", responses=documented(401, 404, 422, 500, 503))
+@router.get("/heal/{request}", summary="What became of a request", responses=documented(401, 403, 404, 422, 500, 503))
 async def status(
     gateway: AnyGateway,
     _: Reader,

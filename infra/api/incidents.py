@@ -29,7 +29,7 @@ from models.remedy import Remedy
 router = APIRouter(prefix="/api/v1/incidents", tags=["incidents"])
 
 
-@router.get("", summary="The newest incidents", responses=documented(401, 422, 500, 503))
+@router.get("", summary="The newest incidents", responses=documented(401, 403, 422, 500, 503))
 async def newest(
     gateway: AnyGateway,
     _: Reader,
@@ -41,7 +41,7 @@ async def newest(
     return IncidentPage(incidents=[IncidentView.model_validate(one) for one in found])
 
 
-@router.get("/{incident}", summary="The whole story of one", responses=documented(401, 404, 422, 500, 503))
+@router.get("/{incident}", summary="The whole story of one", responses=documented(401, 403, 404, 422, 500, 503))
 async def story(
     gateway: AnyGateway,
     _: Reader,

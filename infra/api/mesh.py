@@ -17,7 +17,7 @@ from models.telemetry import Sample
 router = APIRouter(prefix="/api/v1", tags=["mesh"])
 
 
-@router.get("/mesh", summary="Nodes, links, costs and what is open", responses=documented(401, 404, 500, 503))
+@router.get("/mesh", summary="Nodes, links, costs and what is open", responses=documented(401, 403, 404, 500, 503))
 async def show(gateway: AnyGateway, _: Reader) -> MeshView:
     """Show the declared mesh with the age of each node's newest sample, standing cost-outs and open incidents."""
     name = gateway.settings.mesh

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from infra.api.gateway import gateway_of
-from models.errors import BrokenError, MeshError, RefusedError, TransientError
+from models.errors import BrokenError, MeshError, OrderUnknown, RefusedError, TransientError
 
 log = structlog.get_logger()
 
@@ -27,7 +27,9 @@ RETRY_AFTER_SECONDS = 2
 FAULTS_SHOWN = 20
 NAME_SHOWN = 80
 
+# The first that fits.
 BRANCHES: tuple[tuple[type[MeshError], HTTPStatus, str], ...] = (
+    (OrderUnknown, HTTPStatus.NOT_FOUND, "not-found"),
     (TransientError, HTTPStatus.SERVICE_UNAVAILABLE, "transient"),
     (RefusedError, HTTPStatus.CONFLICT, "refused"),
     (BrokenError, HTTPStatus.INTERNAL_SERVER_ERROR, "broken"),
@@ -60,6 +62,7 @@ MEANINGS: Mapping[int, str] = {
     409: "Our rules refuse it; the sentence says why.",
     413: "The body is larger than one mebibyte.",
     422: "A field cannot be used; `errors` names it.",
+    429: "This token asks too often; try again after `Retry-After` seconds.",
     500: "We or the configuration are wrong; the sentence says what to mend.",
     503: "Something we need does not answer; try again after `Retry-After` seconds.",
 }

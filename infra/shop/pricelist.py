@@ -29,7 +29,7 @@ class _PlanSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     # It is typed on a phone, and stands on a button.
-    name: str = Field(pattern=r"\A[a-z0-9-]{1,32}\Z")
+    name: str = Field(pattern=r"^[a-z0-9-]{1,32}$")
     # Ten years: a licence for longer is a typing error.
     days: int = Field(ge=1, le=3650)
     # A client that is more than a small office needs a plan made for it.

@@ -10,7 +10,7 @@ import structlog
 
 from infra.access import earn
 from models.errors import AmountTaken, OrderUnknown, PaymentInvalid, PaymentMismatch
-from models.ledger import AuditEntry, BuyerId, Language, LedgerCounts, Plan, Sale
+from models.ledger import CLAIMED, AuditEntry, BuyerId, Language, LedgerCounts, Plan, Sale
 from models.payment import CLOSED, Asset, Money, Order, OrderId, OrderState, Transfer
 from models.payment_address import parse_tx_hash
 from models.payment_matching import ClaimAnswer, judge_claim
@@ -19,7 +19,6 @@ from models.payment_quorum import weigh
 from models.payment_state import Decision, decide
 from models.ports import Clock, Store, UnitOfWork
 from models.shop import (
-    CLAIM,
     NAMES,
     UNPAID_A_DAY,
     Catalogue,
@@ -179,7 +178,7 @@ class Shop:
             if answer is ClaimAnswer.REVIEW:
                 await uow.outbox.put(claim_for_review(sale, tx, now=now))
             who = actor or buyer or "operator"
-            await uow.ledger.record(AuditEntry(now, order, who, CLAIM, f"{tx.hex()} {answer.value}"))
+            await uow.ledger.record(AuditEntry(now, order, who, CLAIMED, f"{tx.hex()} {answer.value}"))
         log.info("payment claimed", order=order, answer=answer.value, transaction=tx.hex())
         return answer
 

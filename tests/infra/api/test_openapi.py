@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from dataclasses import replace
 from string import printable
 from urllib.parse import quote
 
@@ -18,13 +17,31 @@ from infra.api.app import create_app
 from infra.api.gateway import digest_of
 from infra.api.problems import PROBLEM_JSON
 from infra.settings import Settings
+from models.ledger import BuyerId, Reach
+from models.payment import Provider
+from models.payment_ports import Watermark
 from models.ports import Scope, Token
 from tests.fakes.store import FakeStore
-from tests.infra.api.world import AS_OPERATOR, AS_READER, MESH, NOW, OPERATE, READ, StandingClock, remedy, tell_a_story
+from tests.infra.api.world import (
+    AS_BUYER,
+    AS_OPERATOR,
+    AS_READER,
+    MESH,
+    NOW,
+    OPERATE,
+    PAY,
+    READ,
+    StandingClock,
+    over,
+    remedy,
+    tell_a_story,
+)
+from tests.infra.shop.counter import WEEK, a_sale
 
 APP = create_app(FakeStore(), Settings(mesh="lab"), StandingClock())
 DOCUMENT = APP.openapi()
 OPERATIONS = sorted((method, path) for path, methods in DOCUMENT["paths"].items() for method in methods)
+ORDER = a_sale(5, buyer=BuyerId("api:carol"), at=NOW, plan=WEEK)
 OPEN = {"/health", "/ready", "/metrics"}
 
 
@@ -45,6 +62,12 @@ def test_names_every_route():
         "/api/v1/decisions",
         "/api/v1/pause",
         "/api/v1/resume",
+        "/api/plans",
+        "/api/orders",
+        "/api/orders/{order}",
+        "/api/orders/{order}/cancel",
+        "/api/payment/verify",
+        "/api/payment/refund-note",
     }
 
 
@@ -61,8 +84,7 @@ def test_every_operation_but_the_open_ones_names_the_security_scheme_and_its_ref
         assert "security" not in found
         return
     assert found["security"] == [{"token": []}]
-    assert {"401", "500", "503"} <= set(found["responses"])
-    assert ("403" in found["responses"]) == (method == "post")
+    assert {"401", "403", "500", "503"} <= set(found["responses"])
     assert DOCUMENT["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
 
 
@@ -82,14 +104,29 @@ def test_every_reference_leads_somewhere():
 # --- a fuzz over the document ----------------------------------------------------------------------------------------
 
 ids = st.one_of(
-    st.sampled_from(["i-1", "r-1", remedy().plan_hash, "0" * 64]), st.text(printable, max_size=70), st.text()
+    st.sampled_from(["i-1", "r-1", remedy().plan_hash, "0" * 64, ORDER.order.id]),
+    st.text(printable, max_size=70),
+    st.text(),
 )
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | ids,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
-fields = st.sampled_from(["dry_run", "id", "plan_hash", "decision", "\ud800"])
+words = [
+    "dry_run",
+    "id",
+    "plan_hash",
+    "decision",
+    "plan",
+    "currency",
+    "order_id",
+    "amount",
+    "tx_hash",
+    "note",
+    "\ud800",
+]
+fields = st.sampled_from(words)
 meant = st.fixed_dictionaries(
     {},
     optional={
@@ -99,9 +136,19 @@ meant = st.fixed_dictionaries(
         "decision": st.sampled_from(["approve", "deny"]),
     },
 )
+bought = st.fixed_dictionaries(
+    {"currency": st.sampled_from(["usdt", "TON", "BTC"])},
+    optional={
+        "plan": st.sampled_from(["week", "month", "year"]),
+        "order_id": st.just(ORDER.order.id) | ids,
+        "amount": st.just(ORDER.order.amount.units) | st.integers() | st.text(max_size=30),
+        "tx_hash": st.just("ab" * 32) | st.text(),
+        "note": st.text(),
+    },
+)
 bodies = st.one_of(
     st.binary(max_size=50),
-    st.one_of(values, meant, st.dictionaries(fields, values)).map(lambda one: json.dumps(one).encode()),
+    st.one_of(values, meant, bought, st.dictionaries(fields, values)).map(lambda one: json.dumps(one).encode()),
 )
 
 
@@ -111,9 +158,12 @@ async def ask(method: str, path: str, *, part: str, limit: object, body: bytes, 
         await unit.meshes.save(MESH)
         await unit.tokens.add(Token("alice", digest_of(READ), Scope.READ, NOW))
         await unit.tokens.add(Token("bob", digest_of(OPERATE), Scope.OPERATE, NOW))
+        await unit.tokens.add(Token("carol", digest_of(PAY), Scope.PAY, NOW))
+        await unit.ledger.open_order(ORDER)
+        await unit.ledger.save_reach(Reach(Watermark(Provider.TRONSCAN, ORDER.order.deposit, NOW), NOW))
     await tell_a_story(store)
     # One app and a fresh store for each example: making an app takes longer than asking it.
-    APP.state.gateway = replace(APP.state.gateway, store=store)
+    APP.state.gateway = over(store)
     address = re.sub(r"\{\w+\}", lambda _: quote(part, safe=""), path)
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(APP), base_url="http://gateway", headers=headers
@@ -127,7 +177,7 @@ async def ask(method: str, path: str, *, part: str, limit: object, body: bytes, 
     part=ids.filter(lambda one: one and "/" not in one and one not in {".", ".."}),
     limit=st.none() | st.integers() | st.text(max_size=5),
     body=bodies,
-    who=st.sampled_from([{}, AS_READER, AS_OPERATOR, AS_OPERATOR, {"Authorization": "Bearer x"}]),
+    who=st.sampled_from([{}, AS_READER, AS_BUYER, AS_OPERATOR, AS_OPERATOR, {"Authorization": "Bearer x"}]),
 )
 def test_no_request_finds_a_defect_or_an_answer_the_document_does_not_name(where, part, limit, body, who):
     method, path = where

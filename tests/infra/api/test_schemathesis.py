@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import schemathesis
 from hypothesis import settings
@@ -11,12 +9,25 @@ from hypothesis import settings
 from infra.api.app import create_app
 from infra.api.gateway import digest_of
 from infra.settings import Settings
+from models.ledger import BuyerId, Reach
+from models.payment import Provider
+from models.payment_ports import Watermark
 from models.ports import Scope, Token
+from tests.fakes.chains.examples import OURS
 from tests.fakes.store import FakeStore
-from tests.infra.api.world import AS_OPERATOR, MESH, NOW, OPERATE, StandingClock, tell_a_story
+from tests.infra.api.world import AS_OPERATOR, MESH, NOW, OPERATE, StandingClock, over, tell_a_story
+from tests.infra.shop.counter import a_sale
 
 APP = create_app(FakeStore(), Settings(mesh="lab"), StandingClock())
 schema = schemathesis.openapi.from_asgi("/openapi.json", APP)
+
+
+@schema.hook
+def map_body(_, body):
+    """Write 5.0 as 5: JSON Schema calls it an integer, and we do not take it for an amount of money, as 1e3 is none."""
+    if isinstance(body, dict):
+        return {name: int(one) if isinstance(one, float) and one.is_integer() else one for name, one in body.items()}
+    return body
 
 
 @pytest.fixture(autouse=True)
@@ -26,11 +37,13 @@ async def seeded():
         await unit.meshes.save(MESH)
         await unit.tokens.add(Token("bob", digest_of(OPERATE), Scope.OPERATE, NOW))
         await unit.long_runs.claim("watch-mesh:lab", flow_run_id="f-1", pid=7, host="h", now=NOW)
+        await unit.ledger.open_order(a_sale(5, buyer=BuyerId("api:bob"), at=NOW))
+        await unit.ledger.save_reach(Reach(Watermark(Provider.TRONSCAN, OURS, NOW), NOW))
     await tell_a_story(store)
-    APP.state.gateway = replace(APP.state.gateway, store=store)
+    APP.state.gateway = over(store)
 
 
 @schema.parametrize()
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, derandomize=True)  # what it finds, it finds in the commit that made it
 def test_every_answer_conforms_to_the_document_and_no_request_breaks_the_gateway(case):
     case.call_and_validate(headers=AS_OPERATOR)

@@ -5,6 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from infra.api.gateway import Gateway, Trade, open_gateway
+from infra.licences import LicenceSigner
+from infra.metrics import GatewayMetrics
+from infra.settings import Settings
 from models.incident import (
     Cause,
     Diagnosis,
@@ -32,12 +38,15 @@ from models.remedy import (
     Tier,
     Verb,
 )
+from tests.infra.shop.counter import CATALOGUE
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 LINK = LinkId("n0--n1")
-READ, OPERATE = "read-secret-7c1f", "operate-secret-90ab"
+READ, OPERATE, PAY = "read-secret-7c1f", "operate-secret-90ab", "pay-secret-55de"
 AS_READER = {"Authorization": f"Bearer {READ}"}
 AS_OPERATOR = {"Authorization": f"Bearer {OPERATE}"}
+AS_BUYER = {"Authorization": f"Bearer {PAY}"}
+TRADE = Trade(CATALOGUE, signer=LicenceSigner(Ed25519PrivateKey.from_private_bytes(b"k" * 32)))
 
 MESH = Mesh(
     "lab",
@@ -47,6 +56,12 @@ MESH = Mesh(
         Link(LinkId("n1--n2"), Interface(NodeId("n1"), "to-n2"), Interface(NodeId("n2"), "to-n1"), 97),
     ),
 )
+
+
+def over(store: Store, *, trade: Trade = TRADE) -> Gateway:
+    """Return what the routes of an app work on, over another store; making an app takes longer than asking it."""
+    settings = Settings(mesh="lab")
+    return open_gateway(store, settings, StandingClock(), trade=trade, metrics=GatewayMetrics())
 
 
 @dataclass

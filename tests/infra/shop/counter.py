@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from infra.lab.chains.made import NOON
@@ -76,9 +76,10 @@ def payment_of(order: Order, *, at: datetime, name: object = "tx", units: int | 
 
 
 async def tell(store: Store, transfer: Transfer, *, state: TxState, at: datetime, by: Provider | None = None) -> None:
-    """Let a provider tell of a transfer, as the scan writes it down."""
+    """Let a provider tell of a transfer, as the scan writes it down: what it comes to is for the quorum to say."""
     teller = by or (Provider.TRONSCAN if transfer.chain is Chain.TRON else Provider.TONAPI)
-    heard = Sighting(teller, transfer.tx, state, (transfer,), at)
+    told = replace(transfer, final=False, vouched_by=frozenset())
+    heard = Sighting(teller, transfer.tx, state, (told,), at)
     async with store.unit() as uow:
         await uow.ledger.sight(transfer.chain, transfer.receiver, [heard], now=at)
 
