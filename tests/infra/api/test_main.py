@@ -50,6 +50,16 @@ def test_serves_without_a_database_says_so_and_ends_cleanly(gateway):
     assert not any("/health" in line for line in lines)
 
 
+def test_a_list_of_plans_with_a_mistake_is_said_with_its_line_and_ends_the_process(tmp_path):
+    plans = tmp_path / "plans.yaml"
+    plans.write_text("plans:\n  - name: month\n    days: many\n    prices: {TON: 1}\n")
+    env = os.environ | {"DATABASE_URL": NOWHERE, "X0_PLANS": str(plans), "X0_STATE": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-m", "infra.api"], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert f"{plans} line 3: plans[0].days" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_port_that_is_taken_is_said_and_ends_the_process(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
