@@ -223,6 +223,8 @@ class AuditRow(Base):
     __table_args__ = (
         CheckConstraint("actor <> '' AND what <> ''", name="says_who_and_what"),
         Index(None, "order_id", "number"),
+        # Claims that wait are looked for every few seconds.
+        Index("ix_audit_claims", "at", postgresql_where=text("what = 'claimed'")),
     )
     number: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
     at: Mapped[datetime]
