@@ -11,6 +11,7 @@ import errno
 import os
 from collections import deque
 from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ LIBRARY = "libbpf.so.1"
 # Enough for the tail of any log of ours (a whole instruction trace is not asked for); pages unused are never touched.
 _LOG_BYTES = 1 << 18
 _MESSAGE_BYTES = 1024
+# enum bpf_stats_type
+_RUN_TIME = 0
 # enum libbpf_print_level
 _WARNING = 0
 # The kernel's own errno, not in Python's table: an operation this kind of map or program does not have.
@@ -190,6 +193,15 @@ class LibBpf:
         """Return nanoseconds and times that a program ran; counted while `kernel.bpf_stats_enabled` is 1."""
         facts = self._program_facts(program)
         return facts[48] | facts[49] << 32, facts[50] | facts[51] << 32
+
+    @contextmanager
+    def counting_runs(self) -> Iterator[None]:
+        """Let the kernel count the runs of all programs meanwhile, as `kernel.bpf_stats_enabled` does for ever."""
+        held = self._checked(self._lib.bpf_enable_stats(_RUN_TIME))
+        try:
+            yield
+        finally:
+            close_descriptor(held)
 
     def _program_facts(self, program: int) -> list[int]:
         """Return struct bpf_prog_info by 32-bit words: id is word 1, run_time_ns 48 and 49, run_cnt 50 and 51."""

@@ -7,7 +7,8 @@
  *   raw_tp  the same tracepoints, the start kept in a hash by thread.    Minimum kernel: 5.8 (the ring buffer's age).
  *   kprobe  on x64_sys_call and its return, the same hash.               Minimum kernel: 6.9, or a stable one with the
  *           function (6.1.86, 6.6.27); x86-64 only: elsewhere this variant does not attach.
- * Cost a system call: see docs/ebpf.md, measured there with its command.
+ * Cost a system call: 580 ns by tp_btf where the least pair that can make a histogram costs 510, 740 ns by raw_tp (6.18, a
+ * busy machine on which getppid alone takes 257); docs/ebpf.md has the commands. kprobe: not measured.
  *
  * Times are counted in 2^-30 of a second instead of nanoseconds, so that every step is a power of two of a second, the
  * steps of a Prometheus native histogram of schema 0.

@@ -271,10 +271,16 @@ def test_closing_a_tracing_leaves_no_descriptor_and_no_mapping(kernel):
 
 
 @pytest.mark.kernel
-def test_run_statistics_are_the_kernels_own_and_only_while_it_keeps_them(kernel):
-    with EBPFLoader() as loader:
-        loaded = loader.load_program("xdp_counter.o")
-        assert libbpf().run_statistics(loaded.programs["count_frames"]) == (0, 0)
+def test_run_statistics_are_the_kernels_own_and_only_while_it_keeps_them(pair):
+    with entered(pair.a), closing(Tracing(namespace=network_namespace(), with_syscalls=False)) as signals:
+        drop = next(number for name, number in signals._network.loaded.programs.items() if name.startswith("drop"))
+        with libbpf().counting_runs():
+            _send_to_nobody(5)
+        nanoseconds, count = libbpf().run_statistics(drop)
+        assert count >= 5
+        assert nanoseconds > 0
+        if Path("/proc/sys/kernel/bpf_stats_enabled").read_text().strip() == "0":
+            assert {one.runs for one in signals.programs()} == {None}
 
 
 @pytest.mark.parametrize(
