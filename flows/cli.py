@@ -6,7 +6,8 @@ import sys
 
 import typer
 
-from flows.commands import access, bench, machine, operator, trial
+from flows.commands import access, bench, lab_pay, machine, operator, trial
+from flows.commands.conformance import conformance
 from flows.commands.kernel import ebpf
 from flows.commands.lab import lab
 from flows.commands.licence import licence
@@ -28,10 +29,12 @@ for command in (*_MACHINE, *_OPERATOR):
 # What follows the benchmark's name is the benchmark's own.
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(bench.bench)
 lab.command("trial")(trial.trial)
+lab.command("pay")(lab_pay.pay)
 app.add_typer(lab, name="lab")
 app.add_typer(ebpf, name="ebpf")
 app.add_typer(access.token, name="token")
 app.add_typer(licence, name="licence")
+app.add_typer(conformance, name="conformance")
 
 
 def main() -> None:

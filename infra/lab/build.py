@@ -24,11 +24,12 @@ from pathlib import Path
 import structlog
 from pydantic import TypeAdapter, ValidationError
 
-from infra.lab import kernel, names, processes, routing
+from infra.lab import clients, kernel, names, processes, routing
+from infra.lab.names import CLIENT_INTERFACE
 from infra.lab.routing import Timers
 from infra.lab.tables import loopback_routes
 from infra.lab.topology import next_hops
-from infra.node.place import NodePlace
+from infra.node.place import GatePlace, NodePlace
 from models.errors import ConfigurationInvalid, SourceUnavailable
 from models.mesh import LinkId, Mesh, NodeId
 
@@ -45,12 +46,14 @@ class Lab:
         timers: Of the routing daemons.
         state: The installation's state folder.
         places: By node.
+        gateway: The node that a client stands behind; None: there is no client.
     """
 
     mesh: Mesh
     timers: Timers
     state: Path
     places: Mapping[NodeId, NodePlace]
+    gateway: NodeId | None = None
 
     @property
     def name(self) -> str:
@@ -69,6 +72,11 @@ class Lab:
     def wire(self, link: LinkId) -> str:
         """Return the network namespace of a link's wire."""
         return names.wire_namespace(self.mesh, link)
+
+    @property
+    def client(self) -> str:
+        """Return the network namespace of the gateway's client."""
+        return names.client_namespace(self.name)
 
     async def converged(self, timeout_s: float = 30) -> float:
         """Wait until every node's kernel has a route to every loopback; return the seconds it took.
@@ -114,22 +122,27 @@ class Lab:
         return ""
 
 
-async def up(mesh: Mesh, *, state: Path, timers: Timers | None = None) -> Lab:
+async def up(mesh: Mesh, *, state: Path, timers: Timers | None = None, gateway: NodeId | None = None) -> Lab:
     """Bring up a lab: namespaces, wires, management network, routing daemons. Routing then needs about eight seconds.
 
     Args:
         mesh: Shape, costs and daemons; its name becomes the lab's name.
         state: The installation's state folder; the lab lives in `lab/<name>` below it.
         timers: Of the routing daemons; None: hello 1 s.
+        gateway: The node behind whose shut gate a client is to stand; None: no client and no gate.
 
     Raises:
-        ConfigurationInvalid: the name is unfit or in use.
+        ConfigurationInvalid: the name is unfit or in use, or the mesh has no such gateway.
         ToolMissing: the routing daemon is not installed.
         NodeUnavailable: a routing daemon did not start.
     """
     timers = timers or Timers()
     places = {node.id: routing.place(mesh, node.id, state=state) for node in mesh.nodes}
-    lab = Lab(mesh=mesh, timers=timers, state=state, places=places)
+    if gateway is not None:
+        if gateway not in places:
+            raise ConfigurationInvalid(f"the lab has no node {gateway}", "set X0_GATEWAY_NODE to one of its nodes")
+        places[gateway] = places[gateway].model_copy(update={"gate": GatePlace(interfaces=(CLIENT_INTERFACE,))})
+    lab = Lab(mesh=mesh, timers=timers, state=state, places=places, gateway=gateway)
     if lab.folder.exists() or kernel.namespaces(names.prefix(lab.name)):
         raise ConfigurationInvalid(
             f"a lab named {lab.name} exists already", "take it down first, or name this one anew"
@@ -161,7 +174,7 @@ def load(name: str, *, state: Path) -> Lab:
     except (OSError, ValidationError) as error:
         raise ConfigurationInvalid(f"no lab named {name} ({error})", "bring it up, or clean up what is left") from error
     places = {node.id: NodePlace.load(path.parent / node.id / "node.json") for node in record.mesh.nodes}
-    return Lab(mesh=record.mesh, timers=record.timers, state=state, places=places)
+    return Lab(mesh=record.mesh, timers=record.timers, state=state, places=places, gateway=record.gateway)
 
 
 async def clean(lab: str | None = None, *, state: Path) -> tuple[str, ...]:
@@ -182,6 +195,7 @@ async def clean(lab: str | None = None, *, state: Path) -> tuple[str, ...]:
 class _Record:
     mesh: Mesh
     timers: Timers
+    gateway: NodeId | None = None
 
 
 _RECORD = TypeAdapter(_Record)
@@ -190,12 +204,14 @@ _RECORD = TypeAdapter(_Record)
 def _build(lab: Lab) -> None:
     # The folder first: `clean` finds labs by it, so from here on a crash leaves nothing that cannot be found.
     lab.folder.mkdir(parents=True)
-    (lab.folder / "lab.json").write_bytes(_RECORD.dump_json(_Record(lab.mesh, lab.timers), indent=1))
+    (lab.folder / "lab.json").write_bytes(_RECORD.dump_json(_Record(lab.mesh, lab.timers, lab.gateway), indent=1))
     for place in lab.places.values():
         kernel.build_node(place)
     for link in lab.mesh.links:
         kernel.build_wire(lab.mesh, link, lab.places)
     kernel.build_management(lab.mesh, lab.places)
+    if lab.gateway is not None:
+        clients.build_client(lab.name, lab.places[lab.gateway])
     for place in lab.places.values():
         place.save()
         if place.daemon is not None:

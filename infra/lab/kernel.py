@@ -134,12 +134,22 @@ def _add_bridge(handle: Any) -> int:
     return bridge
 
 
-def _plug(handle: Any, bridge: int, port: str, *, place: NodePlace, interface: str, address: str, length: int) -> None:
-    target = os.open(NAMESPACES / str(place.netns), os.O_RDONLY)
+def add_pair(namespace: str, end: str, *, far: str, far_end: str) -> None:
+    """Join two namespaces by a veth; both ends are down."""
+    with netlink(namespace) as handle:
+        _add_pair(handle, end, far, far_end)
+
+
+def _add_pair(handle: Any, end: str, far: str, far_end: str) -> None:
+    target = os.open(NAMESPACES / far, os.O_RDONLY)
     try:
-        handle.link("add", ifname=port, kind="veth", peer={"ifname": interface, "net_ns_fd": target})
+        handle.link("add", ifname=end, kind="veth", peer={"ifname": far_end, "net_ns_fd": target})
     finally:
         os.close(target)
+
+
+def _plug(handle: Any, bridge: int, port: str, *, place: NodePlace, interface: str, address: str, length: int) -> None:
+    _add_pair(handle, port, str(place.netns), interface)
     handle.link("set", index=index_of(handle, port), master=bridge, state="up")
     with netlink(str(place.netns)) as node:
         end = index_of(node, interface)

@@ -12,6 +12,7 @@ from models.mesh import Interface, LinkId, Mesh, NodeId
 LAB_NAME = re.compile(r"[a-z][a-z0-9]{0,11}")
 MANAGEMENT_INTERFACE = "mgmt0"
 BRIDGE = "br0"
+CLIENT_INTERFACE = "clients0"
 
 
 def checked_name(lab: str) -> str:
@@ -44,6 +45,11 @@ def wire_namespace(mesh: Mesh, link: LinkId) -> str:
 def management_namespace(lab: str) -> str:
     """Return the namespace of the management network's bridge."""
     return f"{prefix(lab)}mgmt"
+
+
+def client_namespace(lab: str) -> str:
+    """Return the namespace of the gateway node's client."""
+    return f"{prefix(lab)}client"
 
 
 def wire_port(end: Interface) -> str:
