@@ -19,6 +19,9 @@ SOURCES = Path(__file__).parent / "programs"
 FRAME = CASES["udp of 256 bytes"][0]
 BEHIND_OPTIONS = CASES["mld report behind options"][0]
 MANY = 10_000
+# The rate at which docs/ebpf.md keeps the largest flows.
+SAMPLING = 16
+KEEPING_FLOWS = "tc_classifier with flows"
 # Kind -> what a program returns that lets the packet pass, as the kernel reports it.
 _PASSES = {"xdp": 2, "tc": 2**32 - 1}
 # Case -> the most that our program may cost over an empty one, by kind (ns); from the issue that asked for them.
@@ -105,11 +108,13 @@ def measure(folder: Path, *, rounds: int, repeat: int) -> list[Cost]:
     peers = build("peers", folder)
     with EBPFLoader() as loader:
         classifier, counter = loader.load_program("tc_classifier.o"), loader.load_program("xdp_counter.o")
+        sampling = loader.load_program("tc_classifier.o", instance="flows", constants={"flow_sampling": SAMPLING})
         nothing = loader.load_program(peers).programs
         costs = []
         for subject in (
             Subject("xdp_counter", "xdp", counter.programs["count_frames"]),
             Subject("tc_classifier", "tc", classifier.programs["count_ingress"]),
+            Subject(KEEPING_FLOWS, "tc", sampling.programs["count_ingress"]),
         ):
             empty = nothing[f"{subject.kind}_nothing"]
             for situation, frame in (("one flow", FRAME), ("behind IPv6 options", BEHIND_OPTIONS)):

@@ -1,7 +1,7 @@
 """A collector as a plain process: `python -m tests.bench.workers.collect INTERFACES SECONDS HERTZ`.
 
-Attaches the programs to so many interfaces in a network namespace of its own, which goes away with it, reads them at
-that rate, shows them to Prometheus once every 15 s' worth of readings, and prints what that took as one JSON object.
+Attaches all programs, those for packets to so many interfaces, in a network namespace of its own, which goes away with
+it; reads them at that rate, shows them to Prometheus every 15 s, and prints what that took as one JSON object.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from ebpf.capabilities import drop_capabilities
 from ebpf.collector import EbpfInterfaceCounters
 from ebpf.exposition import CountersExposition
+from ebpf.libbpf import network_namespace
+from ebpf.tracing import Tracing
+from ebpf.tracing_exposition import TracingExposition
 from infra.log import configure
 
 _NEW_NETWORK = 0x40000000  # CLONE_NEWNET
@@ -39,15 +42,21 @@ def main() -> None:
         for end in (name, f"{name}x"):
             subprocess.run(["ip", "link", "set", end, "up"], check=True)
     counters = EbpfInterfaceCounters(names)
-    drop_capabilities(counters.read)  # as a collector should, so that what it costs is measured too
+    tracing = Tracing(namespace=network_namespace())
+    # As a collector should, so that what it costs is measured too.
+    drop_capabilities(lambda: (counters.read(), tracing.read()))
     registry = CollectorRegistry()
-    registry.register(CountersExposition(counters, programs=counters.programs))
+    registry.register(
+        CountersExposition(counters, programs=lambda: counters.programs() + tracing.programs(), missing=tracing.missing)
+    )
+    registry.register(TracingExposition(tracing))
     generate_latest(registry)  # what is made at the first scrape is no cost of running
     before, start = time.process_time(), time.monotonic()
     scraped, longest = start, 0.0
     readings = 0
     while (now := time.monotonic()) < start + seconds:
         counters.read()
+        tracing.read()
         readings += 1
         if now - scraped >= SCRAPE_SECONDS:
             scraped = now
@@ -58,6 +67,7 @@ def main() -> None:
     page = resource.getpagesize()
     resident = int(Path("/proc/self/statm").read_text().split()[1]) * page
     counters.close()
+    tracing.close()
     answer = {
         "rss_mb": resident / 2**20,
         "cpu_percent": 100 * used / passed,
