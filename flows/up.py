@@ -30,6 +30,7 @@ from infra.db.unit import PostgresStore
 from infra.lab import build
 from infra.lab.topology import Shape
 from infra.lab.topology import mesh as shaped
+from infra.licences import create_licence_key
 from infra.node.place import NodePlace
 from infra.node.senses import configuration_of
 from infra.node.signing import create_key
@@ -44,6 +45,7 @@ log = structlog.get_logger()
 
 LAB_LEASE_SECONDS = 20.0  # DESIGN: the lab's lease; nothing in a lab needs a minute to be verified
 START_SECONDS = 300.0  # the very first start initialises a cluster and migrates two databases, on a busy machine too
+LAB_GATEWAY = "n0"  # every shape has it; in the line it is an end, where a client would stand
 MOUNTS_FILE = "mounts"
 STOP_SECONDS = 90.0  # a lab of 64 nodes, with an actuator each that restarts a daemon
 LOOK_SECONDS = 0.1
@@ -85,9 +87,11 @@ class Running:
 
 
 def settings_for_lab(settings: Settings) -> Settings:
-    """Return the settings with the lab's lease, unless the operator chose one."""
-    chosen = settings.model_fields_set
-    return settings if "lease_seconds" in chosen else settings.model_copy(update={"lease_seconds": LAB_LEASE_SECONDS})
+    """Return the settings with the lab's lease and its gateway node, unless the operator chose others."""
+    ours = {"lease_seconds": LAB_LEASE_SECONDS, "gateway_node": LAB_GATEWAY}
+    return settings.model_copy(
+        update={name: value for name, value in ours.items() if name not in settings.model_fields_set}
+    )
 
 
 def this_machine(settings: Settings) -> tuple[Mesh, NodePlace]:
@@ -121,6 +125,7 @@ async def installed(settings: Settings, *, lab: LabRequest | None, heal: bool, t
         stack.enter_context(only_one(state))
         await clear(settings)
         create_key(state)
+        create_licence_key(state)
         # Taken down in reverse: what looks on first, then the processes, then the mesh they live in, then the mounts.
         _mount(state, stack)
         mesh, places, built = await _nodes(settings, lab, stack, tell=tell)
@@ -233,7 +238,8 @@ async def _nodes(
             tell(line)
         return mesh, (place,), None
     mesh = shaped(lab.shape, lab.nodes, name=settings.mesh)
-    built = await build.up(mesh, state=settings.state)
+    gateway = NodeId(settings.gateway_node) if settings.gateway_node else None
+    built = await build.up(mesh, state=settings.state, gateway=gateway)
     stack.push_async_callback(built.down)
     tell(f"lab of {len(mesh.nodes)} nodes and {len(mesh.links)} links is up")
     return mesh, tuple(built.places[node.id] for node in mesh.nodes), built

@@ -143,5 +143,14 @@ def _access(store: Store, settings: Settings | None) -> Access:
         SystemClock(),
         licences=load_verifier(settings.state / PUBLIC_NAME),
         mesh=settings.mesh,
-        gateway_node=settings.gateway_node,
+        gateway_node=settings.gateway_node or _gateway_of_lab(settings),
     )
+
+
+def _gateway_of_lab(settings: Settings) -> str | None:
+    """Return the gateway node of the lab that stands in the state folder: whoever types there need not set it."""
+    from infra.lab import build, names  # noqa: PLC0415 - `--help` needs none of it
+
+    if not (names.labs_folder(settings.state) / settings.mesh / "lab.json").exists():
+        return None
+    return build.load(settings.mesh, state=settings.state).gateway

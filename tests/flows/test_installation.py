@@ -137,9 +137,11 @@ def test_prefect_understands_what_its_server_is_told(
     assert read.worker.query_seconds == 1
 
 
-def test_a_lab_has_a_short_lease_unless_one_was_chosen(tmp_path: Path) -> None:
+def test_a_lab_has_a_lease_and_a_gateway_of_its_own_unless_others_were_chosen(tmp_path: Path) -> None:
     assert settings_for_lab(Settings(state=tmp_path)).lease_seconds == LAB_LEASE_SECONDS
     assert settings_for_lab(Settings(state=tmp_path, lease_seconds=300)).lease_seconds == 300
+    assert settings_for_lab(Settings(state=tmp_path)).gateway_node == "n0"
+    assert settings_for_lab(Settings(state=tmp_path, gateway_node="n1")).gateway_node == "n1"
 
 
 def test_a_machine_without_a_lab_is_a_mesh_of_itself_to_be_watched(tmp_path: Path) -> None:
