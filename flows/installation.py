@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,7 @@ class Installation:
         cluster_command: Runs the private Postgres in the foreground; None: both databases are somebody else's.
         places: The nodes that live on this machine.
         heal: Off: watch and record only; no node gets an actuator.
+        chains: Environment that leads to a lab's made-up chains, whatever the operator's says; None: the real ones.
     """
 
     settings: Settings
@@ -43,6 +44,7 @@ class Installation:
     cluster_command: tuple[str, ...] | None
     places: tuple[NodePlace, ...]
     heal: bool
+    chains: Mapping[str, str] | None = None
 
     @property
     def prefect_api(self) -> str:
@@ -70,6 +72,7 @@ def environment(installation: Installation) -> dict[str, str]:
     }
     return {
         **ours,
+        **(installation.chains or {}),
         "DATABASE_URL": installation.app_url,
         "DO_NOT_TRACK": "1",
         "PREFECT_HOME": str(settings.state / "prefect"),
@@ -122,6 +125,21 @@ def database(installation: Installation) -> list[ProcessSpec]:
             # INT is Postgres' fast shutdown; TERM would wait for every client to leave.
             stop_signal=signal.SIGINT,
             stop_seconds=20.0,
+        )
+    ]
+
+
+def lab_chains(installation: Installation) -> list[ProcessSpec]:
+    """Return the made-up chains that a lab is paid on, or nothing where money is real."""
+    if installation.chains is None:
+        return []
+    return [
+        ProcessSpec(
+            "lab-chains",
+            (sys.executable, "-m", "infra.lab.chains"),
+            env=environment(installation),
+            cwd=CODE,
+            ready=answers(f"{installation.chains['X0_TRONSCAN_URL']}/api/block"),
         )
     ]
 

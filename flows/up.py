@@ -12,7 +12,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import structlog
 
 from ebpf import mounts
 from flows.declaration import declare
-from flows.installation import TEMPORARY, Installation, control, database, hands
+from flows.installation import TEMPORARY, Installation, control, database, hands, lab_chains
 from flows.orchestrator import PrefectOrchestrator
 from flows.watchdog import POSTS_FILE, Watchdog, end_run, read_posts, run_processes
 from infra.clock import SystemClock
@@ -28,6 +28,7 @@ from infra.db.cluster import Cluster, cluster_folder
 from infra.db.migrate import migrate
 from infra.db.unit import PostgresStore
 from infra.lab import build
+from infra.lab.chains import living
 from infra.lab.topology import Shape
 from infra.lab.topology import mesh as shaped
 from infra.licences import create_licence_key
@@ -135,12 +136,14 @@ async def installed(settings: Settings, *, lab: LabRequest | None, heal: bool, t
         if cluster is not None:
             await asyncio.to_thread(cluster.create)
         installation = _installation(settings, cluster, places=places, heal=heal)
+        if lab is not None:  # in a lab nobody's money is real, whatever addresses the environment holds
+            installation = replace(installation, chains=living.prepare(state, SystemClock()))
         supervisor.start(database(installation))
         if cluster is not None:
             await supervisor.ready("postgres", at_most=START_SECONDS)
         await migrate(installation.app_url)
         tell("database ready")
-        supervisor.start(control(installation))
+        supervisor.start([*lab_chains(installation), *control(installation)])
         store = PostgresStore(installation.app_url)
         stack.push_async_callback(store.close)
         baselines = [configuration_of(place) for place in places]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,7 +10,15 @@ import pytest
 from prefect.settings import Settings as PrefectSettings
 
 from flows.deploy import posts
-from flows.installation import Installation, control, database, environment, hands, server_environment
+from flows.installation import (
+    Installation,
+    control,
+    database,
+    environment,
+    hands,
+    lab_chains,
+    server_environment,
+)
 from flows.up import LAB_LEASE_SECONDS, settings_for_lab, this_machine
 from infra.node.place import Daemon, NodePlace
 from infra.settings import Settings
@@ -154,3 +163,14 @@ def test_a_machine_without_a_lab_is_a_mesh_of_itself_to_be_watched(tmp_path: Pat
 def test_a_post_is_a_role_and_the_deployment_behind_it() -> None:
     made = {"watch-mesh/lab": "w", "collect-node/n0": "c", "heal-mesh/audit": "a"}
     assert posts(made, mesh="lab", nodes=["n0"]) == {"watch-mesh:lab": "w", "collect-node:lab:n0": "c"}
+
+
+def test_a_lab_is_paid_on_made_up_chains_whatever_the_environment_says(installation: Installation) -> None:
+    assert lab_chains(installation) == []
+    leads = {"X0_TRONSCAN_URL": "http://127.0.0.1:9/tronscan", "X0_DEPOSIT_TRON": "T-of-the-lab"}
+    lab = replace(installation, chains=leads)
+    (spec,) = lab_chains(lab)
+    assert (spec.name, spec.command[-1]) == ("lab-chains", "infra.lab.chains")
+    for one in (spec, *control(lab)):
+        if one.name != "prefect":
+            assert {name: one.env[name] for name in leads} == leads
