@@ -4,9 +4,9 @@
  *
  * Three variants, of which the loader takes the first that loads and attaches:
  *   tp_btf  sys_enter and sys_exit, the start kept with the task.        Minimum kernel: 5.11 (task storage there).
- *   raw_tp  the same tracepoints, the start kept in a hash by thread.    Minimum kernel: 5.8 (the ring buffer's age).
- *   kprobe  on x64_sys_call and its return, the same hash.               Minimum kernel: 6.9, or a stable one with the
- *           function (6.1.86, 6.6.27); x86-64 only: elsewhere this variant does not attach.
+ *   raw_tp  the same tracepoints, the start kept in a hash by thread.    Minimum kernel: 5.8 (CAP_BPF there).
+ *   kprobe  on x64_sys_call and its return, the same hash.               Minimum kernel: 6.9, or an older stable one that
+ *           took the function over; x86-64 only: elsewhere this variant does not attach.
  * Cost a system call: 580 ns by tp_btf where the least pair that can make a histogram costs 510, 740 ns by raw_tp (6.18, a
  * busy machine on which getppid alone takes 257); docs/ebpf.md has the commands. kprobe: not measured.
  *

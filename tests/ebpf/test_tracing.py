@@ -16,7 +16,7 @@ from ebpf.elf import read_object
 from ebpf.latency import HISTOGRAM_BYTES
 from ebpf.libbpf import libbpf, network_namespace
 from ebpf.loader import EBPFLoader
-from ebpf.maps import HashTable
+from ebpf.maps import HashTable, PerCpuArray
 from ebpf.tracing import EVENT, EVENT_KINDS, NETWORK, PEER_WORDS, SYSCALLS, Tracing, syscall_names
 from infra.node.netns import entered
 from models.errors import KernelRefused, ProgramInvalid
@@ -180,6 +180,12 @@ def test_kprobes_are_the_last_resort_and_their_refusal_is_a_sentence(kernel):
         else:
             assert set(loaded.kinds.values()) == {"kprobe"}
             assert len(loader.attach(loaded)) == 2
+            number = next(row for row, name in syscall_names(kernel / SYSCALLS).items() if name == "getppid")
+            rows = PerCpuArray(loaded.maps["syscalls"], entries=512, value_bytes=HISTOGRAM_BYTES)
+            before = rows.read()[number, 1:].sum()
+            for _ in range(1000):
+                os.getppid()
+            assert rows.read()[number, 1:].sum() - before >= 1000
 
 
 @pytest.mark.kernel
