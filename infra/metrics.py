@@ -11,6 +11,7 @@ import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from importlib import metadata
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -19,7 +20,11 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from models.incident import Incident, IncidentState, OutcomeKind
+from models.ledger import LedgerCounts, MessageKind
 from models.mesh import Mesh, NodeId
+from models.payment import OrderState
+from models.payment_address import Chain
+from models.payment_matching import Unmatched
 from models.ports import LongRun, UnitOfWork
 from models.remedy import ActionState
 from models.telemetry import Sample
@@ -35,6 +40,10 @@ NODES_DECLARED = "x0tta6bl4_nodes_declared"
 NODE_SAMPLE_AGE = "x0tta6bl4_node_sample_age_seconds"
 LONG_RUN_BEAT_AGE = "x0tta6bl4_long_run_beat_age_seconds"
 LONG_RUN_EPOCH = "x0tta6bl4_long_run_epoch"
+ORDERS = "x0tta6bl4_orders"
+UNMATCHED = "x0tta6bl4_transfers_unmatched"
+PAYMENT_CASES = "x0tta6bl4_payment_cases"
+UNDELIVERED = "x0tta6bl4_outbox_waiting"
 ERRORS = "x0tta6bl4_gateway_errors_total"
 REQUESTS = "http_requests_total"
 REQUEST_DURATION = "http_request_duration_seconds"
@@ -57,6 +66,7 @@ class StoreSnapshot:
     standing_cost_outs: int = 0
     paused: bool = False
     long_runs: tuple[LongRun, ...] = ()
+    ledger: LedgerCounts = field(default_factory=LedgerCounts)
 
 
 async def snapshot(unit: UnitOfWork, mesh: str) -> StoreSnapshot:
@@ -73,6 +83,7 @@ async def snapshot(unit: UnitOfWork, mesh: str) -> StoreSnapshot:
         operations=await unit.actions.state_counts(mesh),
         standing_cost_outs=len(await unit.actions.standing(mesh)),
         long_runs=tuple(await unit.long_runs.all()),
+        ledger=await unit.ledger.counts(),
         # Last: reading the guards' state locks it until the unit ends, and a heal may be waiting for it.
         paused=(await unit.guards.load(mesh)).paused,
     )
@@ -118,7 +129,28 @@ def families(seen: StoreSnapshot | None, *, now: datetime) -> list[Metric]:
         samples,
         beats,
         epochs,
+        *_money(seen.ledger),
     ]
+
+
+def _money(counts: LedgerCounts) -> list[Metric]:
+    """Return the ledger's figures; every state, reason, chain and kind has its series, also at zero."""
+    return [
+        _counted(ORDERS, "Orders, by state; hold and review wait for a person.", "state", OrderState, counts.orders),
+        _counted(
+            UNMATCHED, "Final transfers that are no order's, by reason; all but dust wait for a person.", "reason",
+            Unmatched, counts.unmatched,
+        ),
+        _counted(PAYMENT_CASES, "Transactions that are not done with.", "chain", Chain, counts.cases),
+        _counted(UNDELIVERED, "Messages that wait to be told.", "kind", MessageKind, counts.undelivered),
+    ]  # fmt: skip
+
+
+def _counted(name: str, about: str, label: str, known: type[StrEnum], counts: Mapping[str, int]) -> Metric:
+    family = GaugeMetricFamily(name, about, labels=[label])
+    for one in known:
+        family.add_metric([one.value.lower()], counts.get(one.value, 0))
+    return family
 
 
 class GatewayMetrics:

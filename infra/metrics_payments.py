@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from models.errors import ChainAnswerInvalid, ChainBusy, ChainUnavailable, ProviderKeyRefused
 from models.payment import Asset, Provider
+from models.payment_address import Chain
 from models.payment_rules import Ruling
 
 PROVIDER_SECONDS = "x0tta6bl4_provider_request_duration_seconds"
@@ -23,6 +24,7 @@ PROVIDER_LIMITED = "x0tta6bl4_provider_rate_limited_total"
 REMARKS = "x0tta6bl4_provider_remarks_total"
 CREDITED = "x0tta6bl4_transfers_credited_total"
 DISPUTES = "x0tta6bl4_payment_disputes_total"
+SCAN_LAG = "x0tta6bl4_scan_lag_seconds"
 BLOCK_TO_CREDIT = "x0tta6bl4_block_to_credit_seconds"
 
 # A provider has 4 s in all, retries included.
@@ -67,6 +69,12 @@ class ScanMetrics:
             "Looks at which two providers contradicted each other; alert on any.",
             registry=self.registry,
         )
+        self._lag = Gauge(
+            SCAN_LAG,
+            "How old the newest moment is up to which every address was read without a gap.",
+            ["chain"],
+            registry=self.registry,
+        )
         self._block_to_credit = Histogram(
             BLOCK_TO_CREDIT,
             "Time from a payment's block to its credit.",
@@ -100,6 +108,10 @@ class ScanMetrics:
         """Count rows that were no payment."""
         for ruling, count in remarks.items():
             self._remarks.labels(provider, ruling).inc(count)
+
+    def lagging(self, chain: Chain, by: timedelta) -> None:
+        """Say how far behind the reading is."""
+        self._lag.labels(chain).set(max(0.0, by.total_seconds()))
 
     def credited(self, asset: Asset, after: timedelta) -> None:
         """Count one credit, and how long it took from its block."""

@@ -137,14 +137,23 @@ class Reader:
             for page in (*pages, *jettons):
                 if not isinstance(page, Failed):
                     changed |= await uow.ledger.sight(self.chain, page.address, page.sightings, now=now)
+            after = {**reaches}
             for page in pages:
-                await uow.ledger.save_reach(_after(reaches[page.provider, page.address], page, now))
+                key = (page.provider, page.address)
+                after[key] = _after(reaches[key], page, now)
+                await uow.ledger.save_reach(after[key])
+        self._tell_lag(after, now)
         return Reading(
             complete=sum(isinstance(page, CompletePage) for page in pages),
             failed=tuple(page for page in pages if isinstance(page, Failed)),
             changed=frozenset(changed),
             gone=gone,
         )
+
+    def _tell_lag(self, reaches: _Reaches, now: datetime) -> None:
+        marks = [max(one.mark.until for one in _of(address, reaches).values()) for address in self.addresses]
+        if marks:
+            self.metrics.lagging(self.chain, now - min(marks))
 
     async def _reaches(self, now: datetime) -> _Reaches:
         """Return how far each provider was read for each address; one that never was begins where it must."""

@@ -115,7 +115,7 @@ async def _read_all(chain: Chain, since: datetime) -> tuple[list[tuple[Address, 
             if chain is Chain.TON:
                 try:
                     pages.append((address, await chains.jettons.discover_jettons(address, since=since)))
-                except ChainUnavailable as error:
+                except (ChainUnavailable, ProviderKeyRefused) as error:
                     unread.append(f"{Provider.TONAPI} (USDT): {error}")
     return pages, unread
 

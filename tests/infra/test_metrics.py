@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from infra.metrics import GatewayMetrics, StoreSnapshot
 from models.incident import Incident, IncidentId, IncidentState, OutcomeKind
+from models.ledger import LedgerCounts
 from models.mesh import Mesh, Node, NodeId
 from models.ports import LongRun
 from models.remedy import ActionState
@@ -32,6 +33,7 @@ SEEN = StoreSnapshot(
     standing_cost_outs=2,
     paused=True,
     long_runs=(LongRun("watch-mesh:lab", 3, "f", 1, "h", NOW - timedelta(seconds=1)),),
+    ledger=LedgerCounts({"HOLD": 2}, {"no_order": 3}, {"tron": 4}, {"licence": 5}),
 )
 
 
@@ -58,6 +60,11 @@ def busy() -> GatewayMetrics:
         "x0tta6bl4_standing_cost_outs 2.0",
         "x0tta6bl4_healing_paused 1.0",
         "x0tta6bl4_nodes_declared 2.0",
+        'x0tta6bl4_orders{state="hold"} 2.0',
+        'x0tta6bl4_orders{state="settled"} 0.0',
+        'x0tta6bl4_transfers_unmatched{reason="no_order"} 3.0',
+        'x0tta6bl4_payment_cases{chain="tron"} 4.0',
+        'x0tta6bl4_outbox_waiting{kind="licence"} 5.0',
         'x0tta6bl4_node_sample_age_seconds{node="n0"} 3.0',
         'x0tta6bl4_long_run_beat_age_seconds{role="watch-mesh:lab"} 1.0',
         'x0tta6bl4_long_run_epoch{role="watch-mesh:lab"} 3.0',
@@ -93,7 +100,21 @@ def test_a_made_up_method_does_not_make_a_label():
 
 
 def test_counters_end_in_total_ages_in_seconds_and_no_label_is_unbounded():
-    allowed = {"state", "kind", "node", "role", "method", "route", "status", "branch", "le", "version", "python"}
+    allowed = {
+        "state",
+        "kind",
+        "node",
+        "role",
+        "method",
+        "route",
+        "status",
+        "branch",
+        "le",
+        "version",
+        "python",
+        "reason",
+        "chain",
+    }
     for family in text_string_to_metric_families(exposed(SEEN, busy())):
         for sample in family.samples:
             assert set(sample.labels) <= allowed

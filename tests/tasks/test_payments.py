@@ -36,7 +36,7 @@ async def test_a_payment_on_tron_is_credited_with_one_proof_and_earns_a_licence(
     till.pay(order)
     first = await till.scan(Chain.TRON)
     assert (await till.order()).state is OrderState.PROCESSING
-    reports = [first, *await till.scan_for(Chain.TRON, SOLID)]
+    reports = [first, *await till.scan_for(Chain.TRON, SOLID, every=3)]
     settled = await till.order()
     assert (settled.state, settled.paid, settled.flags) == (OrderState.SETTLED, order.amount, frozenset())
     assert sum(one.asked for one in reports) == 1
