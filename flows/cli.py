@@ -23,7 +23,15 @@ app = typer.Typer(
     help="Keeps a mesh network alive, and proves that it healed.",
 )
 _MACHINE = (machine.up, machine.down, machine.status, machine.doctor, trial.demo)
-_OPERATOR = (operator.heal, operator.incidents, operator.approve, operator.deny, operator.pause, operator.resume)
+_OPERATOR = (
+    operator.heal,
+    operator.incidents,
+    operator.approve,
+    operator.deny,
+    operator.pause,
+    operator.resume,
+    operator.forgive,
+)
 for command in (*_MACHINE, *_OPERATOR):
     app.command()(command)
 # What follows the benchmark's name is the benchmark's own.

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import TypeVar
 
 from models.graph import islands, survives
 from models.incident import FaultKind, Incident, OutcomeKind, SymptomKind
@@ -60,6 +61,9 @@ class Known:
     management: NodeId | None = None
     tried: frozenset[PlanHash] = frozenset()
     spent: frozenset[PlanHash] = frozenset()
+
+
+_Held = TypeVar("_Held")
 
 
 class Patience(StrEnum):
@@ -267,6 +271,20 @@ def after_outcome(
         cooldown |= dict.fromkeys(_elements(remedy), now + rest)
     cooldown = {name: until for name, until in cooldown.items() if until > now}
     return replace(state, strikes=strikes, cooldown_until=cooldown)
+
+
+def forgiven(state: GuardState, element: str) -> GuardState:
+    """Forget an element's strikes, rest and flaps: a person mended what made acting on it fail."""
+
+    def others(kept: Mapping[str, _Held]) -> dict[str, _Held]:
+        return {name: value for name, value in kept.items() if name.partition("|")[0] != element}
+
+    return replace(
+        state,
+        strikes=others(state.strikes),
+        cooldown_until=others(state.cooldown_until),
+        flap=others(state.flap),
+    )
 
 
 def _elements(remedy: Remedy) -> tuple[str, ...]:

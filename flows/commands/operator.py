@@ -186,6 +186,50 @@ def resume() -> None:
     out.print("resumed")
 
 
+def forgive(
+    element: Annotated[str, typer.Argument(help="As incidents name it: link:n1--n2 or node:n3.")],
+) -> None:
+    """Let healing act on an element again: forget its strikes and its rest, and close what was escalated about it."""
+    closed = asyncio.run(forget_strikes(element))
+    out.print(
+        f"{element} is forgiven" + (f"; closed {', '.join(closed)}, what lasts is a new incident" if closed else "")
+    )
+
+
+async def forget_strikes(element: str, *, store: Store | None = None) -> list[str]:
+    """Forget what the guards hold against an element and close its escalated incidents; return their ids.
+
+    Raises:
+        ConfigurationInvalid: nothing is held against it.
+    """
+    from infra.clock import SystemClock  # noqa: PLC0415 - `--help` needs none of it
+    from infra.settings import Settings  # noqa: PLC0415 - as above
+    from models.errors import ConfigurationInvalid  # noqa: PLC0415 - as above
+    from models.guardrails import forgiven  # noqa: PLC0415 - as above
+    from models.incident import IncidentState  # noqa: PLC0415 - as above
+
+    mesh = Settings().mesh
+    async with opened(store) as at_hand, at_hand.unit() as unit:
+        found = await unit.incidents.open(mesh, for_update=True)
+        escalated = [
+            one
+            for one in found
+            if one.state is IncidentState.ESCALATED and element in {str(symptom.element) for symptom in one.symptoms}
+        ]
+        state = await unit.guards.load(mesh)
+        after = forgiven(state, element)
+        if after == state and not escalated:
+            known = sorted({name.partition("|")[0] for name in (*state.strikes, *state.cooldown_until, *state.flap)})
+            raise ConfigurationInvalid(
+                f"nothing is held against {element}", f"there is something against: {', '.join(known) or 'nothing'}"
+            )
+        await unit.guards.save(mesh, after)
+        now = SystemClock().now()
+        for one in escalated:
+            await unit.incidents.save(replace(one, state=IncidentState.CLOSED, closed_at=now))
+    return [one.id for one in escalated]
+
+
 async def set_pause(*, paused: bool, store: Store | None = None) -> None:
     """Set the operator's switch; the rest of the guards' memory stays."""
     from infra.settings import Settings  # noqa: PLC0415 - `--help` needs none of it

@@ -6,6 +6,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from typer.testing import CliRunner
 from flows import cli
 from flows.commands import access, operator
 from infra.settings import Settings
-from models.errors import DecisionRefused, RefusedError, SourceUnavailable
+from models.errors import ConfigurationInvalid, DecisionRefused, RefusedError, SourceUnavailable
 from models.incident import (
     Cause,
     Diagnosis,
@@ -25,6 +26,8 @@ from models.incident import (
     IncidentState,
     Outcome,
     OutcomeKind,
+    Symptom,
+    SymptomKind,
 )
 from models.mesh import Element, LinkId
 from models.ports import Scope
@@ -102,6 +105,28 @@ async def test_pausing_keeps_the_rest_of_the_guards_memory(store: FakeStore) -> 
         paused = await unit.guards.load(mesh)
     assert paused.paused
     assert paused.strikes == {"x": 1}
+
+
+async def test_forgiving_an_element_forgets_what_is_held_against_it_and_ends_its_escalated_incident(
+    store: FakeStore,
+) -> None:
+    mesh, at = Settings().mesh, START
+    sick = Symptom(Element.of_link(LinkId("a--b")), SymptomKind.LOSS, at, at, 1.0, {})
+    ours = Incident(IncidentId("ours"), mesh, IncidentState.ESCALATED, at, (sick,))
+    async with store.unit() as unit:
+        state = await unit.guards.load(mesh)
+        strikes = {"link:a--b|grey": 2, "link:a--bb|grey": 1}
+        await unit.guards.save(mesh, replace(state, strikes=strikes, cooldown_until={"link:a--b": at}))
+        await unit.incidents.save(ours)
+        await unit.incidents.save(replace(ours, id=IncidentId("open"), state=IncidentState.OPEN))
+    assert await operator.forget_strikes("link:a--b", store=store) == ["ours"]
+    async with store.unit() as unit:
+        after = await unit.guards.load(mesh)
+        left = await unit.incidents.open(mesh)
+    assert (dict(after.strikes), dict(after.cooldown_until)) == ({"link:a--bb|grey": 1}, {})
+    assert [one.id for one in left] == ["open"]
+    with pytest.raises(ConfigurationInvalid, match="something against: link:a--bb"):
+        await operator.forget_strikes("link:a--b", store=store)
 
 
 async def test_a_heal_that_nobody_takes_up_says_where_to_look_and_stays_posted(store: FakeStore) -> None:
@@ -195,6 +220,7 @@ def test_help_names_every_command() -> None:
         "deny",
         "pause",
         "resume",
+        "forgive",
         "token",
         "lab",
     ):
