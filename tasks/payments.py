@@ -8,7 +8,7 @@ goes on from its cases.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -178,8 +178,10 @@ class Scanner:
         """Look at every case that is due: book what is known, ask for what is not, book again, or look later."""
         due = await self._due(now)
         left = await self._book(due, gone, {}, now, report)
-        asked = await self._ask(left, now)
+        asked, unasked = await self._ask(left, now)
         report.asked = len(asked)
+        # Whoever found no room this time stays due, and comes first at the next tick.
+        left = [one for one in left if one.tx not in unasked]
         if asked:
             mute = await self._hear(asked, now)
             heard = {one.case.tx for one in asked}
@@ -270,10 +272,14 @@ class Scanner:
 
     # --- proving
 
-    async def _ask(self, cases: Sequence[Told], now: datetime) -> list[Asked]:
-        """Ask for a proof of each case that one would help, of whom it would help from."""
+    async def _ask(self, cases: Sequence[Told], now: datetime) -> tuple[list[Asked], set[bytes]]:
+        """Ask for a proof of each case that one would help, of whom it would help from.
+
+        Returns:
+            What was asked, and the transactions for which there was no room in this tick.
+        """
         if not cases:
-            return []
+            return [], set()
         async with adapters().store.unit() as uow:
             away = {
                 address: {
@@ -284,12 +290,13 @@ class Scanner:
                 }
                 for address in {one.case.address for one in cases}
             }
-        asking: list[Awaitable[Asked]] = []
-        for one in cases:
-            provider = whom_to_ask(one, away[one.case.address], now)
-            if provider is not None and len(asking) < MOST_ASKS:
-                asking.append(self.reader.prove(one.case, provider))
-        return await asyncio.gather(*asking)
+        helpful = [
+            (one.case, provider)
+            for one in cases
+            if (provider := whom_to_ask(one, away[one.case.address], now)) is not None
+        ]
+        asked = await asyncio.gather(*(self.reader.prove(case, provider) for case, provider in helpful[:MOST_ASKS]))
+        return list(asked), {case.tx for case, _ in helpful[MOST_ASKS:]}
 
     async def _hear(self, asked: Sequence[Asked], now: datetime) -> dict[bytes, frozenset[Provider]]:
         """Write down proofs and silences.

@@ -220,6 +220,8 @@ class Reader:
         Raises:
             SourceUnavailable: the database does not answer.
         """
+        if not self.addresses:
+            return NEVER
         if now - self._heads_at >= HEADS_EVERY:
             self._heads_at = now
             await asyncio.gather(*(self._head(one) for one in READERS[self.chain]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -13,6 +14,8 @@ from models.ledger import MessageKind
 from models.payment import Asset, Flag, OrderState, Provider
 from models.payment_address import Chain
 from models.payment_matching import Unmatched
+from tasks import payments
+from tasks.wiring import using
 from tests.fakes.chains.examples import OURS, OURS_ON_TON
 from tests.fakes.store import FakeStore
 from tests.tasks.till import Till, open_till
@@ -74,6 +77,24 @@ async def test_a_tick_costs_one_discovery_call_whatever_the_number_of_orders(til
     await till.scan(Chain.TRON, after=3)
     heads = 2  # a tick without a memory reads them anew
     assert till.stand_in.calls - before == 1 + heads
+
+
+async def test_a_burst_is_proved_in_turn_and_nobody_waits_longer_for_it(till: Till):
+    orders = [await till.sell(f"o{number}", units=29_000_001 + number) for number in range(30)]
+    await till.scan(Chain.TRON)
+    for order in orders:
+        till.stand_in.tron.pay(order.deposit, order.amount.units)
+    till.wait(150)
+    reports = [await till.scan(Chain.TRON, after=3) for _ in range(3)]
+    assert [one.asked for one in reports] == [12, 12, 6]
+    assert sum(one.settled for one in reports) == 30
+
+
+async def test_where_no_address_is_set_nobody_is_asked(till: Till):
+    with using(replace(till.world, deposits={}, _observers={})):
+        report = await till.scan(Chain.TRON)
+        assert await payments.expire(Chain.TRON) == 0
+    assert (report.read, till.stand_in.calls) == (0, 0)
 
 
 # --- unusual payments ---
