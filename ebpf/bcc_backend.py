@@ -16,13 +16,17 @@ from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
+import structlog
+
 from ebpf.bcc_source import BccSource, rewrite
 from ebpf.capabilities import missing_capabilities
 from ebpf.elf import MapDefinition
 from ebpf.libbpf import close_descriptor
-from ebpf.loader import EBPFLoader, LoadedObject
+from ebpf.loader import PROGRAMS, EBPFLoader, LoadedObject
 from ebpf.refusal import why
 from models.errors import KernelRefused, ProgramInvalid, ToolMissing
+
+log = structlog.get_logger()
 
 LIBRARY = "libbcc.so.0"
 # Stands in for a kernel's source tree: the few headers that bcc includes, ours (`rewrite` needs no others).
@@ -88,6 +92,14 @@ def is_installed() -> bool:
     return True
 
 
+def loader_for(folder: Path = PROGRAMS, *, program: str = "tc_classifier.o") -> EBPFLoader:
+    """Return a loader that can load a program: the usual one, or bcc's where no object was built and bcc is there."""
+    if not (folder / program).is_file() and is_installed():
+        log.info("no precompiled object; bcc compiles it", program=program)
+        return BccLoader(folder)
+    return EBPFLoader(folder)
+
+
 class BccLoader(EBPFLoader):
     """An `EBPFLoader` that compiles `NAME.bpf.c` where the other reads `NAME.o`; everything else is the same.
 
@@ -95,11 +107,8 @@ class BccLoader(EBPFLoader):
     process's working directory is bcc's; do not depend on it from another thread.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
-        if folder is None:
-            super().__init__()
-        else:
-            super().__init__(folder)
+    def __init__(self, folder: Path = PROGRAMS) -> None:
+        super().__init__(folder)
         self._compiled: dict[tuple[str, str], tuple[LoadedObject, _Compiled]] = {}
 
     def load_program(

@@ -14,6 +14,7 @@ import psutil
 import structlog
 from prometheus_client import CollectorRegistry, start_http_server
 
+from ebpf.bcc_backend import loader_for
 from ebpf.collector import EbpfInterfaceCounters, PsutilInterfaceCounters
 from ebpf.exposition import CountersExposition
 from ebpf.libbpf import network_namespace
@@ -164,7 +165,7 @@ def open_counters(place: NodePlace) -> Counters:
     """
     interfaces = [one.interface for one in place.links] or own_interfaces()
     try:
-        return EbpfInterfaceCounters(interfaces)
+        return EbpfInterfaceCounters(interfaces, loader=loader_for())
     except (KernelRefused, ToolMissing, ConfigurationInvalid) as error:
         if place.links:
             raise

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ebpf.bcc_backend import BccLoader, is_installed
+from ebpf.bcc_backend import BccLoader, is_installed, loader_for
 from ebpf.bcc_source import rewrite
 from ebpf.collector import EbpfInterfaceCounters
 from ebpf.layout import ROWS
@@ -105,6 +105,14 @@ def test_an_unknown_constant_is_refused():
 def test_a_program_that_does_not_exist_is_named(tmp_path):
     with BccLoader(tmp_path) as loader, pytest.raises(ProgramInvalid, match=r"nothing\.bpf\.c"):
         loader.load_program("nothing.o")
+
+
+def test_bcc_is_taken_only_where_it_is_needed_and_there(tmp_path):
+    with loader_for(tmp_path) as without_objects:
+        assert isinstance(without_objects, BccLoader) is is_installed()
+    (tmp_path / "tc_classifier.o").touch()
+    with loader_for(tmp_path) as with_objects:
+        assert not isinstance(with_objects, BccLoader)
 
 
 @pytest.fixture(scope="session")
