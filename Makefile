@@ -1,7 +1,7 @@
 # One command each. `make run` as root on a fresh Debian 12 shows a mesh heal itself; `make help` lists the rest.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format chaos lock clean
+.PHONY: help setup run test check format chaos kernels lock clean
 
 BIN := .venv/bin
 # ONCE=1 stops after one fault; HEAL=0 shows what routing alone does.
@@ -42,6 +42,9 @@ format: setup ## Format and mend what can be mended
 
 chaos: setup ## Run the long tests: every kill at every stage of a heal
 	@X0_CHAOS=1 $(BIN)/pytest -q -m e2e
+
+kernels: setup ## Boot Debian's 6.1 and 6.12 kernels under QEMU and run the eBPF tests there (long; needs qemu)
+	@scripts/kernels.sh
 
 lock: ## Resolve requirements.lock anew from pyproject.toml (needs uv)
 	@# For 3.11.0 and up: Debian 12 has 3.11.2, which needs a package or two that later ones do not.
