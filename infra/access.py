@@ -9,8 +9,10 @@ import structlog
 
 from infra.licences import LicenceSigner, LicenceVerifier
 from models.errors import ConfigurationInvalid, LicenceRefused, RefusedError
+from models.gate import let_through
 from models.ledger import Admission, AuditEntry, IssuedLicence, Sale
 from models.licence import admit, announcement, canonical_address, earned_by, require_usable
+from models.mesh import NodeId
 from models.ports import Clock, Store, UnitOfWork
 
 log = structlog.get_logger()
@@ -31,10 +33,17 @@ async def earn(uow: UnitOfWork, sale: Sale, *, now: datetime) -> IssuedLicence:
 
 @dataclass(frozen=True, slots=True)
 class LicenceStatus:
-    """A licence and whom it lets in now."""
+    """A licence and whom it lets in.
+
+    Attributes:
+        licence: As the ledger keeps it.
+        admissions: Those that stand.
+        passing: Their addresses of which the gateway node reported that it lets them through.
+    """
 
     licence: IssuedLicence
-    admissions: tuple[Admission, ...]
+    admissions: tuple[Admission, ...] = ()
+    passing: frozenset[str] = frozenset()
 
 
 class Access:
@@ -127,10 +136,21 @@ class Access:
         """
         claimed = self._verifier.read(text)
         async with self._store.unit() as uow:
-            licence = await _known(uow, claimed)
-            standing = await uow.licences.admissions(licence=licence.id)
+            return await self._status(uow, await _known(uow, claimed))
+
+    async def look_up(self, licence_id: str) -> LicenceStatus | None:
+        """Return what the ledger says of the licence of this id; None when there is none."""
+        async with self._store.unit() as uow:
+            licence = await uow.licences.get(licence_id)
+            return None if licence is None else await self._status(uow, licence)
+
+    async def _status(self, uow: UnitOfWork, licence: IssuedLicence) -> LicenceStatus:
         now = self._clock.now()
-        return LicenceStatus(licence, tuple(one for one in standing if one.until > now))
+        standing = tuple(one for one in await uow.licences.admissions(licence=licence.id) if one.until > now)
+        passing: set[str] = set()
+        for mesh, node in {(one.mesh, NodeId(one.node)) for one in standing}:
+            passing |= let_through(await uow.duties.of_node(mesh, node))
+        return LicenceStatus(licence, standing, frozenset(one.address for one in standing if one.address in passing))
 
     async def verify(self, text: str) -> IssuedLicence:
         """Return a licence that is genuine, in its time and not taken back.

@@ -70,6 +70,11 @@ def wanted(admissions: Collection[Admission], *, now: datetime) -> dict[str, dat
     return found
 
 
+def let_through(duties: Collection[Duty]) -> set[str]:
+    """Return the addresses of which their node said that they pass."""
+    return {one.address for one in duties if one.action.verb is Verb.ADMIT and one.state is ActionState.COMMITTED}
+
+
 def admission(node: NodeId, address: str, until: datetime) -> Action:
     """Return the order that lets an address in until then."""
     arguments: dict[str, str | int] = {"address": address, "until": int(until.timestamp())}

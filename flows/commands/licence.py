@@ -49,7 +49,8 @@ def show(text: Text, *, as_json: AsJson = False) -> None:
         return
     out.print(told(found.licence), markup=False)
     for one in found.admissions:
-        out.print(f"  {one.address} at {one.node} until {one.until:%d %b %Y %H:%M} UTC", markup=False)
+        how = "passes" if one.address in found.passing else "waits for"
+        out.print(f"  {one.address} {how} {one.node} until {one.until:%d %b %Y %H:%M} UTC", markup=False)
 
 
 @licence.command()

@@ -28,6 +28,7 @@ from tests.infra.api.world import (
     READ,
     TRADE,
     StandingClock,
+    access,
 )
 from tests.infra.shop.counter import CATALOGUE
 
@@ -59,7 +60,7 @@ async def connect(clock: StandingClock) -> AsyncIterator[Callable[..., httpx.Asy
     async with AsyncExitStack() as opened:
 
         def make(over, trade: Trade = TRADE, **headers: str) -> httpx.AsyncClient:
-            app = create_app(over, Settings(mesh="lab"), clock, trade=trade)
+            app = create_app(over, Settings(mesh="lab"), clock, trade=trade, access=access(over, clock))
             transport = httpx.ASGITransport(app, raise_app_exceptions=False)
             client = httpx.AsyncClient(transport=transport, base_url="http://gateway", headers=headers)
             opened.push_async_callback(client.aclose)

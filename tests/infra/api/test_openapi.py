@@ -68,6 +68,10 @@ def test_names_every_route():
         "/api/orders/{order}/cancel",
         "/api/payment/verify",
         "/api/payment/refund-note",
+        "/api/v1/licences/activate",
+        "/api/v1/licences/release",
+        "/api/v1/licences/{licence}",
+        "/api/v1/licences/{licence}/revoke",
     }
 
 
@@ -124,6 +128,9 @@ words = [
     "amount",
     "tx_hash",
     "note",
+    "licence",
+    "address",
+    "reason",
     "\ud800",
 ]
 fields = st.sampled_from(words)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from infra.access import Access
 from infra.api.gateway import Gateway, Trade, open_gateway
 from infra.licences import LicenceSigner
 from infra.metrics import GatewayMetrics
@@ -27,7 +28,7 @@ from models.incident import (
     Verification,
 )
 from models.mesh import Element, Interface, Link, LinkId, Mesh, Node, NodeId
-from models.ports import Signed, Store
+from models.ports import Clock, Signed, Store
 from models.remedy import (
     Action,
     ActionReport,
@@ -46,7 +47,8 @@ READ, OPERATE, PAY = "read-secret-7c1f", "operate-secret-90ab", "pay-secret-55de
 AS_READER = {"Authorization": f"Bearer {READ}"}
 AS_OPERATOR = {"Authorization": f"Bearer {OPERATE}"}
 AS_BUYER = {"Authorization": f"Bearer {PAY}"}
-TRADE = Trade(CATALOGUE, signer=LicenceSigner(Ed25519PrivateKey.from_private_bytes(b"k" * 32)))
+SIGNER = LicenceSigner(Ed25519PrivateKey.from_private_bytes(b"k" * 32))
+TRADE = Trade(CATALOGUE, signer=SIGNER)
 
 MESH = Mesh(
     "lab",
@@ -61,7 +63,14 @@ MESH = Mesh(
 def over(store: Store, *, trade: Trade = TRADE) -> Gateway:
     """Return what the routes of an app work on, over another store; making an app takes longer than asking it."""
     settings = Settings(mesh="lab")
-    return open_gateway(store, settings, StandingClock(), trade=trade, metrics=GatewayMetrics())
+    return open_gateway(
+        store, settings, StandingClock(), trade=trade, metrics=GatewayMetrics(), access=access(store, StandingClock())
+    )
+
+
+def access(store: Store, clock: Clock) -> Access:
+    """Return the licences' counter over a store; n0 is the gateway node."""
+    return Access(store, clock, licences=SIGNER, mesh="lab", gateway_node="n0")
 
 
 @dataclass
