@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 
 from infra.access import Access
-from infra.api import decisions, healing, health, incidents, mesh, orders, payments, problems
+from infra.api import decisions, healing, health, incidents, licences, mesh, orders, payments, problems
 from infra.api.gateway import Trade, open_gateway
 from infra.api.middleware import JsonBody, RequestRecord
 from infra.metrics import GatewayMetrics, version
@@ -41,7 +41,7 @@ def create_app(
     app = FastAPIOffline(title="x0tta6bl4", version=version(), description=DESCRIPTION, redoc_url=None)
     app.state.gateway = open_gateway(store, settings, clock, trade=trade or Trade(), metrics=metrics, access=access)
     problems.register(app)
-    for part in (health, mesh, incidents, healing, decisions, orders, payments):
+    for part in (health, mesh, incidents, healing, decisions, orders, payments, licences):
         app.include_router(part.router)
     app.add_api_route("/", _to_docs, include_in_schema=False)
     # The last added is the outermost: a body refused by JsonBody is recorded too.
