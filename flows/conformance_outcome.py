@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -116,7 +116,7 @@ def _of_order(name: str, expected: OrderOutcome, facts: Facts, units: Callable[[
     if order.state not in expected.state:
         found.append(f"{name} is {order.state}, not {' or '.join(expected.state)}")
     if order.flags != expected.flags:
-        found.append(f"{name} has the flags {sorted(order.flags)}, not {sorted(expected.flags)}")
+        found.append(f"{name} has the flags [{_words(order.flags)}], not [{_words(expected.flags)}]")
     if expected.credited is not None:
         due = units(expected.credited, order.amount.asset)
         if order.paid.units != due:
@@ -126,6 +126,10 @@ def _of_order(name: str, expected: OrderOutcome, facts: Facts, units: Callable[[
     if expected.licence is not None and (name in facts.licensed) is not expected.licence:
         found.append(f"{name} has {'a' if name in facts.licensed else 'no'} licence")
     return found
+
+
+def _words(flags: Collection[str]) -> str:
+    return ", ".join(sorted(flags))
 
 
 def _of_aside(expected: tuple[AsideOutcome, ...], facts: Facts, hashes: Mapping[str, tuple[Chain, bytes]]) -> list[str]:
