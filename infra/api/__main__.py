@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import prometheus_client
@@ -17,7 +17,7 @@ import uvicorn
 
 from infra.access import Access
 from infra.api.app import create_app
-from infra.api.gateway import Trade
+from infra.api.gateway import Gateway, Trade
 from infra.clock import SystemClock
 from infra.db.cluster import database_url
 from infra.db.unit import PostgresStore
@@ -25,7 +25,12 @@ from infra.licences import PRIVATE_NAME, LicenceSigner, load_signer
 from infra.log import configure
 from infra.settings import Settings
 from infra.shop.settings import ShopSettings, catalogue_of, policy_of
-from models.errors import BrokenError
+from infra.telegram.bot import Premises
+from infra.telegram.hosting import bot_beside, open_webhook
+from infra.telegram.metrics import TelegramMetrics
+from infra.telegram.settings import TelegramSettings
+from models.errors import BrokenError, ConfigurationInvalid
+from models.ledger import IssuedLicence
 
 log = structlog.get_logger()
 
@@ -66,13 +71,34 @@ def _access(store: PostgresStore, settings: Settings, signer: LicenceSigner | No
     return Access(store, SystemClock(), licences=signer, mesh=settings.mesh, gateway_node=settings.gateway_node)
 
 
-async def serve(settings: Settings, trade: Trade) -> None:
-    """Serve until SIGINT or SIGTERM; drain, then give the database its connections back.
+def _writer(signer: LicenceSigner | None) -> Callable[[IssuedLicence], str]:
+    """Return what writes licences for the bot; without the key each stays in the outbox, and the log says why."""
+    if signer is not None:
+        return signer.text_of
+
+    def refuse(licence: IssuedLicence) -> str:
+        raise ConfigurationInvalid(f"licence {licence.id} cannot be written without {PRIVATE_NAME}", "restore the key")
+
+    return refuse
+
+
+async def serve(settings: Settings, trade: Trade, telegram: TelegramSettings) -> None:
+    """Serve, with the bot beside if there is one, until SIGINT or SIGTERM; drain, then close the database.
 
     Starts without a database too: /ready says what is missing until it answers.
     """
     store = PostgresStore(database_url(settings))
     app = create_app(store, settings, SystemClock(), trade=trade, access=_access(store, settings, trade.signer))
+    gateway: Gateway = app.state.gateway
+    premises = Premises(
+        store,
+        gateway.clock,
+        gateway.shop,
+        gateway.verifier,
+        _writer(trade.signer),
+        settings.mesh,
+        TelegramMetrics(gateway.metrics.registry),
+    )
     server = _Server(
         uvicorn.Config(
             app,
@@ -92,7 +118,10 @@ async def serve(settings: Settings, trade: Trade) -> None:
         plans=len(trade.catalogue.plans),
     )
     try:
-        await server.serve()
+        async with bot_beside(premises, telegram) as bot:
+            if bot is not None and telegram.telegram_webhook:
+                open_webhook(app, bot)
+            await server.serve()
     finally:
         await store.close()
 
@@ -104,11 +133,11 @@ def main() -> None:
     configure()
     settings = Settings()
     try:
-        trade = trade_of(settings, ShopSettings())
+        trade, telegram = trade_of(settings, ShopSettings()), TelegramSettings()
     except BrokenError as error:
         log.error("gateway cannot start", reason=str(error))  # noqa: TRY400 - the sentence says it all
         sys.exit(BROKEN)
-    asyncio.run(serve(settings, trade))
+    asyncio.run(serve(settings, trade, telegram))
 
 
 if __name__ == "__main__":

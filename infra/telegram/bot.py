@@ -14,6 +14,7 @@ import structlog
 from telegram import Bot, BotCommand, CallbackQuery, Update, User
 from telegram.error import Conflict, InvalidToken, TelegramError
 from telegram.ext import AIORateLimiter, Application, CallbackQueryHandler, ContextTypes, MessageHandler, filters
+from telegram.request import HTTPXRequest
 
 from infra.shop.shop import Shop
 from infra.shop.verifier import PaymentVerifier
@@ -41,6 +42,7 @@ AnyContext = ContextTypes.DEFAULT_TYPE
 
 # A person who waits for one slow answer must not make others wait; the database's pool is smaller than that.
 AT_ONCE = 8
+CONNECTIONS = 2 * AT_ONCE  # an answer each, and room for the courier
 # Telegram answers a flood with how long to wait; the fourth flood in a row is told to whoever asked.
 FLOOD_RETRIES = 3
 FIRST_PAUSE_S = 1.0
@@ -119,27 +121,34 @@ class TelegramBot:
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[AnyApplication]:
-        application = self._build()
-        async with application:
-            for language in Language:
-                menu = [BotCommand(*one) for one in Speech(language).menu()]
-                code = None if language is Language.ENGLISH else language.value
-                await application.bot.set_my_commands(menu, language_code=code)
-            await application.start()
-            self._live = application
-            try:
-                await self._open_ears(application)
-                self._premises.metrics.is_up(True)
-                log.info(
-                    "telegram bot serves", bot=application.bot.username, webhook=bool(self._settings.telegram_webhook)
-                )
+        # Ours, since the library forgets to close its own when Telegram does not answer the first call.
+        asking, polling = HTTPXRequest(connection_pool_size=CONNECTIONS), HTTPXRequest(connection_pool_size=1)
+        try:
+            async with self._build(asking, polling) as application, self._started(application):
                 yield application
-            finally:
-                self._live = None
-                self._premises.metrics.is_up(False)
-                if application.updater is not None and application.updater.running:
-                    await application.updater.stop()
-                await application.stop()
+        finally:
+            await asking.shutdown()
+            await polling.shutdown()
+
+    @asynccontextmanager
+    async def _started(self, application: AnyApplication) -> AsyncIterator[None]:
+        for language in Language:
+            menu = [BotCommand(*one) for one in Speech(language).menu()]
+            code = None if language is Language.ENGLISH else language.value
+            await application.bot.set_my_commands(menu, language_code=code)
+        await application.start()
+        self._live = application
+        try:
+            await self._open_ears(application)
+            self._premises.metrics.is_up(True)
+            log.info("telegram bot serves", bot=application.bot.username, polls=application.updater is not None)
+            yield
+        finally:
+            self._live = None
+            self._premises.metrics.is_up(False)
+            if application.updater is not None and application.updater.running:
+                await application.updater.stop()
+            await application.stop()
 
     async def _open_ears(self, application: AnyApplication) -> None:
         secret = self._settings.telegram_webhook_secret
@@ -159,13 +168,15 @@ class TelegramBot:
                 timeout=POLL_SECONDS, allowed_updates=UPDATES, error_callback=say_once
             )
 
-    def _build(self) -> AnyApplication:
+    def _build(self, asking: HTTPXRequest, polling: HTTPXRequest) -> AnyApplication:
         builder = (
             Application.builder()
             .token(self._token)
             .base_url(f"{self._settings.telegram_url}/bot")
             .rate_limiter(AIORateLimiter(max_retries=FLOOD_RETRIES))
             .concurrent_updates(AT_ONCE)
+            .request(asking)
+            .get_updates_request(polling)
         )
         if self._settings.telegram_webhook:
             builder = builder.updater(None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -33,6 +34,8 @@ RECIPIENTS = (ADMINS, PERSON, "api:")
 """Whose messages we take: those of people here, and of buyers over the API, who are told at the order."""
 # A hint wakes us at once; without one the outbox is looked at this often.
 TURN = timedelta(seconds=2)
+# However often the bell rings: the rest of the gateway lives in this loop too.
+BREATH_SECONDS = 0.05
 # Telegram lets a bot send some 30 messages a second to all; one turn's edits must leave room for answers.
 CARDS_A_TURN = 20
 BUTTONS_EVERY = timedelta(hours=1)
@@ -61,15 +64,18 @@ class Courier:
     admins: tuple[int, ...]
     _swept_at: datetime | None = None
     _failures: int = 0
+    _waits_for: str = ""
 
     async def run(self) -> None:
         """Carry until cancelled; five turns in a row that fail for no known reason end it."""
         while True:
             try:
                 await self.turn()
-                self._failures = 0
+                self._failures, self._waits_for = 0, ""
             except MeshError as error:
-                log.warning("courier waits", reason=str(error))
+                if str(error) != self._waits_for:
+                    log.warning("courier waits", reason=str(error))
+                self._waits_for = str(error)
             except Exception as error:
                 self._failures += 1
                 self.metrics.error()
@@ -77,6 +83,7 @@ class Courier:
                 if self._failures >= FAILURES_BEFORE_GIVING_UP:
                     raise
             await self.store.wait("outbox", at_most=TURN)
+            await asyncio.sleep(BREATH_SECONDS)
 
     async def turn(self) -> None:
         """Do everything that is due now."""

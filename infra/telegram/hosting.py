@@ -7,12 +7,25 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import structlog
+from fastapi import FastAPI, Request, Response
 
-from infra.telegram.bot import Premises, TelegramBot
+from infra.telegram.bot import WEBHOOK_PATH, Premises, TelegramBot
 from infra.telegram.secrecy import trace
 from infra.telegram.settings import TelegramSettings
 
 log = structlog.get_logger()
+
+SECRET_HEADER = "X-Telegram-Bot-Api-Secret-Token"  # noqa: S105 - a header's name
+
+
+def open_webhook(app: FastAPI, bot: TelegramBot) -> None:
+    """Let Telegram bring updates to this app; whoever does not know the secret is turned away."""
+
+    async def webhook(request: Request) -> Response:
+        taken = await bot.take(request.headers.get(SECRET_HEADER, ""), await request.body())
+        return Response(status_code=200 if taken else 403)
+
+    app.add_api_route(WEBHOOK_PATH, webhook, methods=["POST"], include_in_schema=False)
 
 
 @asynccontextmanager

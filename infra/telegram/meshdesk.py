@@ -41,6 +41,7 @@ class MeshDesk:
         self._mesh = mesh
         self._admins = admins
         self._followed: dict[str, tuple[int, datetime]] = {}
+        self._announced: set[PlanHash] = set()
 
     @property
     def commands(self) -> Mapping[str, Handler]:
@@ -118,12 +119,16 @@ class MeshDesk:
     async def announce(self) -> None:
         """Put into the outbox, once for each admin, that a plan waits; it is delivered with buttons under it."""
         async with self._store.unit() as unit:
-            for incident in await unit.incidents.open(self._mesh):
-                if incident.state is not IncidentState.AWAITING_APPROVAL:
-                    continue
-                plan = _waiting(await unit.incidents.story(incident.id))
-                if plan is not None:
-                    await self._put(unit, plan)
+            found = [
+                _waiting(await unit.incidents.story(one.id))
+                for one in await unit.incidents.open(self._mesh)
+                if one.state is IncidentState.AWAITING_APPROVAL
+            ]
+            plans = {one.plan_hash: one for one in found if one is not None}
+            # Each writing rings the outbox's bell, so what was written is not written again every turn.
+            for plan in plans.keys() - self._announced:
+                await self._put(unit, plans[plan])
+        self._announced = set(plans)
 
     async def _put(self, unit: UnitOfWork, plan: Remedy) -> None:
         for admin in self._admins:

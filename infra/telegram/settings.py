@@ -39,7 +39,12 @@ class TelegramSettings(BaseSettings):
     def _ids(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        return [part.strip() for part in value.split(",") if part.strip()]
+        parts = [part.strip() for part in value.split(",") if part.strip()]
+        if not all(part.isascii() and part.isdecimal() for part in parts):
+            raise ConfigurationInvalid(
+                "X0_TELEGRAM_ADMINS takes numbers with commas between", "send /start to @userinfobot to learn yours"
+            )
+        return parts
 
     @model_validator(mode="after")
     def _webhook_is_guarded(self) -> TelegramSettings:
