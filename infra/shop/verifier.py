@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from infra.shop.shop import Shop, find
 from models.errors import PaymentMismatch, SourceUnavailable
 from models.ledger import BuyerId, IssuedLicence, Sale
-from models.payment import CLOSED, Asset, OrderId, OrderState, Transfer
+from models.payment import CLOSED, Asset, Money, OrderId, OrderState, Transfer
 from models.payment_address import Address, Chain
 from models.payment_matching import match
 from models.payment_policy import PaymentPolicy
@@ -26,7 +26,7 @@ PATIENCE = timedelta(seconds=4)
 ANSWER_WITHIN = timedelta(seconds=4.3)
 # Twenty ticks missed: nobody reads the chain, and what the ledger says of an unpaid order means nothing.
 BLIND_AFTER = timedelta(seconds=60)
-# The scan says when it has read; a lost hint costs no more than this.
+# How old the knowledge of the last scan may be. The scan says when it has read; a lost hint costs no more than this.
 LOOK_EVERY = timedelta(seconds=0.5)
 # Hints of other orders come many times a second when it is busy; nobody needs an answer that much sooner.
 LOOK_AT_MOST_EVERY_S = 0.1
@@ -76,6 +76,25 @@ class _Reading:
 
     scanned_at: datetime | None
     failing: str
+    read_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """Which order, and what the caller believes of it."""
+
+    order: OrderId
+    buyer: BuyerId | None
+    asset: Asset | None = None
+    amount: Money | None = None
+
+    def check(self, sale: Sale) -> None:
+        """Raise PaymentMismatch where the order is for something else."""
+        owed = sale.order.amount
+        if self.asset not in {None, owed.asset}:
+            raise PaymentMismatch(self.order, f"it is for {owed} in {owed.asset}, not in {self.asset}")
+        if self.amount not in {None, owed}:
+            raise PaymentMismatch(self.order, f"it is for {owed}, not for {self.amount}")
 
 
 class PaymentVerifier:
@@ -99,7 +118,8 @@ class PaymentVerifier:
         self._policy = policy
         self._shop = shop
         self._patience = patience
-        self._joined: dict[Address, asyncio.Task[None]] = {}
+        self._joined: dict[Address, asyncio.Task[bool]] = {}
+        self._known: dict[Address, _Reading] = {}
 
     async def check_usdt_payment(
         self, order_id: OrderId, *, tx: str | None = None, buyer: BuyerId | None = None
@@ -109,7 +129,7 @@ class PaymentVerifier:
         Raises:
             PaymentMismatch: also when the order is in another asset.
         """
-        return await self._check(order_id, Asset.USDT_TRON, tx=tx, buyer=buyer)
+        return await self._within(_Question(order_id, buyer, asset=Asset.USDT_TRON), tx=tx, actor=None)
 
     async def check_ton_payment(
         self, order_id: OrderId, *, tx: str | None = None, buyer: BuyerId | None = None
@@ -119,57 +139,73 @@ class PaymentVerifier:
         Raises:
             PaymentMismatch: also when the order is in another asset.
         """
-        return await self._check(order_id, Asset.TON, tx=tx, buyer=buyer)
-
-    async def _check(self, order: OrderId, asset: Asset, *, tx: str | None, buyer: BuyerId | None) -> PaymentView:
-        sale = await self._shop.sale(order, buyer=buyer)
-        if sale.order.amount.asset is not asset:
-            raise PaymentMismatch(order, f"it is to be paid in {sale.order.amount.asset}, not in {asset}")
-        return await self.confirm_payment(order, tx=tx, buyer=buyer)
+        return await self._within(_Question(order_id, buyer, asset=Asset.TON), tx=tx, actor=None)
 
     async def confirm_payment(
-        self, order_id: OrderId, *, tx: str | None = None, buyer: BuyerId | None = None, actor: str | None = None
+        self,
+        order_id: OrderId,
+        *,
+        tx: str | None = None,
+        amount: Money | None = None,
+        buyer: BuyerId | None = None,
+        actor: str | None = None,
     ) -> PaymentView:
         """Tell what is known of an order's payment, after the scan under way if the last one is old.
 
         Args:
             order_id: Which.
             tx: A transaction's hash, as it was pasted: claimed for this order first.
+            amount: What the caller believes the order is for; None: the caller does not say.
             buyer: Only if it is theirs; None: anybody's.
             actor: Who claims, for the record, where it is not the buyer.
 
         Raises:
             OrderUnknown: there is none, or it is somebody else's.
             PaymentInvalid: `tx` holds no hash.
-            PaymentMismatch: the transaction cannot be this order's.
+            PaymentMismatch: the order is for another amount, or the transaction cannot be this order's.
             SourceUnavailable: the database does not answer in time.
         """
+        asset = None if amount is None else amount.asset
+        return await self._within(_Question(order_id, buyer, asset=asset, amount=amount), tx=tx, actor=actor)
+
+    async def _within(self, question: _Question, *, tx: str | None, actor: str | None) -> PaymentView:
+        """Answer in time: what the ledger knows, or more if the scan under way tells it before the patience ends."""
+        began = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(ANSWER_WITHIN.total_seconds()):
-                return await self._confirm(order_id, tx=tx, buyer=buyer, actor=actor)
+                view, reading = await self._ask_ledger(question, tx=tx, actor=actor)
         except TimeoutError as error:
             raise SourceUnavailable("the database", f"no answer in {ANSWER_WITHIN.total_seconds():g} s") from error
-
-    async def _confirm(
-        self, order: OrderId, *, tx: str | None, buyer: BuyerId | None, actor: str | None
-    ) -> PaymentView:
-        if tx is not None:
-            await self._shop.claim(order, tx, buyer=buyer, actor=actor)
-        view, reading = await self._look(order, buyer)
         is_decided = view.sale.order.state in CLOSED | WITH_A_PERSON
         if is_decided or self._is_fresh(reading) or (view.away and reading.failing):
             return view
-        await self._join_scan(view.sale.order.deposit)
-        return (await self._look(order, buyer))[0]
+        try:
+            async with asyncio.timeout_at(began + self._patience.total_seconds()):
+                has_news = await self._join_scan(view.sale.order.deposit)
+                return (await self._look(question))[0] if has_news else view
+        except TimeoutError:
+            return view
 
-    async def _look(self, order: OrderId, buyer: BuyerId | None) -> tuple[PaymentView, _Reading]:
+    async def _ask_ledger(
+        self, question: _Question, *, tx: str | None, actor: str | None
+    ) -> tuple[PaymentView, _Reading]:
+        view, reading = await self._look(question)
+        if tx is None or view.is_settled:
+            return view, reading
+        await self._shop.claim(question.order, tx, buyer=question.buyer, actor=actor)
+        return await self._look(question)
+
+    async def _look(self, question: _Question) -> tuple[PaymentView, _Reading]:
         """Read everything the answer needs in one transaction."""
         now = self._clock.now()
         async with self._store.unit() as uow:
-            sale = await find(uow, order, buyer=buyer)
-            reading = await _reading(uow, sale.order.deposit)
-            licence = await uow.licences.of_order(order) if sale.order.state is OrderState.SETTLED else None
-            seen = await self._seen(uow, sale, now) if sale.order.state not in CLOSED else ()
+            sale = await find(uow, question.order, buyer=question.buyer)
+            question.check(sale)
+            state, deposit = sale.order.state, sale.order.deposit
+            reading = await self._reading(uow, deposit, now)
+            licence = await uow.licences.of_order(question.order) if state is OrderState.SETTLED else None
+            # The scan makes an order PROCESSING in the transaction in which it sees something of it.
+            seen = await self._seen(uow, sale, now) if state not in CLOSED | {OrderState.NEW} else ()
         view = PaymentView(
             sale=sale,
             seen=seen,
@@ -179,6 +215,24 @@ class PaymentVerifier:
             away=_away(reading, now),
         )
         return view, reading
+
+    async def _reading(self, uow: UnitOfWork, deposit: Address, now: datetime) -> _Reading:
+        """Return how fresh the ledger is, read once in a while for everybody who asks about this address."""
+        known = self._known.get(deposit)
+        if known is not None and timedelta(0) <= now - known.read_at < LOOK_EVERY:
+            return known
+        return await self._read_anew(uow, deposit, now)
+
+    async def _read_anew(self, uow: UnitOfWork, deposit: Address, now: datetime) -> _Reading:
+        found = [await uow.ledger.reach(one, deposit) for one in sorted(PROVIDERS_OF[deposit.chain])]
+        known = [one for one in found if one is not None]
+        scans = [one.scanned_at for one in known if one.scanned_at is not None]
+        failing = [one.reason for one in known if one.failing_since is not None]
+        # A provider that was never asked (the second one proves, and reads only when the first is away) does not count.
+        all_fail = bool(failing) and len(failing) == len(known)
+        reading = _Reading(max(scans, default=None), "; ".join(failing) if all_fail else "", now)
+        self._known[deposit] = reading
+        return reading
 
     async def _seen(self, uow: UnitOfWork, sale: Sale, now: datetime) -> tuple[Transfer, ...]:
         """Return what is on its way to an order: told by somebody, this order's by code or amount, not counted yet."""
@@ -199,40 +253,29 @@ class PaymentVerifier:
     def _is_fresh(self, reading: _Reading) -> bool:
         return reading.scanned_at is not None and self._clock.now() - reading.scanned_at <= FRESH
 
-    async def _join_scan(self, deposit: Address) -> None:
-        """Wait for the scan under way, together with everybody else who waits for it; no longer than the patience."""
+    async def _join_scan(self, deposit: Address) -> bool:
+        """Wait for the scan under way, together with everybody else who waits for it; tell whether it came."""
         waiting = self._joined.get(deposit)
         if waiting is None:
             waiting = asyncio.create_task(self._await_scan(deposit), name=f"join-scan:{deposit.chain}")
             self._joined[deposit] = waiting
             waiting.add_done_callback(lambda _: self._joined.pop(deposit))
         # A caller that leaves must not take the others' wait with it.
-        await asyncio.shield(waiting)
+        return await asyncio.shield(waiting)
 
-    async def _await_scan(self, deposit: Address) -> None:
+    async def _await_scan(self, deposit: Address) -> bool:
         began = self._clock.now()
         try:
             async with asyncio.timeout(self._patience.total_seconds()):
                 while True:
                     await self._store.wait("orders", at_most=LOOK_EVERY)
                     async with self._store.unit() as uow:
-                        reading = await _reading(uow, deposit)
+                        reading = await self._read_anew(uow, deposit, self._clock.now())
                     if reading.failing or (reading.scanned_at is not None and reading.scanned_at >= began):
-                        return
+                        return True
                     await asyncio.sleep(LOOK_AT_MOST_EVERY_S)
         except TimeoutError:
-            return  # no news is an answer too: the caller tells what is known
-
-
-async def _reading(uow: UnitOfWork, deposit: Address) -> _Reading:
-    """Return when the address was last read by any provider, and why none can, if none can."""
-    found = [await uow.ledger.reach(one, deposit) for one in sorted(PROVIDERS_OF[deposit.chain])]
-    known = [one for one in found if one is not None]
-    scans = [one.scanned_at for one in known if one.scanned_at is not None]
-    failing = [one.reason for one in known if one.failing_since is not None]
-    # A provider that was never asked (the second one proves, and reads only when the first is away) does not count.
-    all_fail = bool(failing) and len(failing) == len(known)
-    return _Reading(max(scans, default=None), "; ".join(failing) if all_fail else "")
+            return False
 
 
 def _away(reading: _Reading, now: datetime) -> str:

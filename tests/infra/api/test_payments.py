@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from time import perf_counter
+
 import pytest
 
 from infra.lab.chains.made import made_hash
@@ -10,8 +13,8 @@ from models.payment import Asset, OrderId, Provider
 from models.payment_matching import Unmatched
 from models.payment_quorum import TxState
 from models.payment_state import Decision
-from tests.infra.api.world import NOW, StandingClock
-from tests.infra.shop.counter import a_shop, payment_of, scanned, settle, tell
+from tests.infra.api.world import AS_BUYER, NOW, StandingClock
+from tests.infra.shop.counter import a_shop, payment_of, scanned, see, settle, tell
 
 HASH = made_hash("tx").hex()
 
@@ -42,7 +45,7 @@ async def test_an_order_nobody_paid_is_202_and_says_when_to_ask_again(buyer, ord
 
 
 async def test_a_payment_that_is_seen_and_not_final_is_told(buyer, store, order, sale):
-    await tell(store, payment_of(sale.order, at=NOW), state=TxState.PENDING, at=NOW)
+    await see(store, sale, payment_of(sale.order, at=NOW), at=NOW)
     told = (await buyer.post("/api/payment/verify", json=ask(order))).json()
     assert [(one["transaction"], one["units"], one["is_final"], one["vouched_by"]) for one in told["seen"]] == [
         (HASH, order["amount"], False, 0)
@@ -146,6 +149,26 @@ async def test_a_chain_that_cannot_be_read_is_503_with_the_reason_and_the_order_
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
     assert "no route to host" in answer.json()["detail"]
     assert (await buyer.get(f"/api/orders/{order['order_id']}")).json()["order"] == order
+
+
+class HangingStore:
+    """A database whose connections are all taken."""
+
+    def unit(self):
+        return self
+
+    async def __aenter__(self):
+        await asyncio.Event().wait()
+
+    async def __aexit__(self, *_):
+        return None
+
+
+async def test_an_answer_comes_within_four_and_a_half_seconds_even_when_the_database_hangs(connect):
+    began = perf_counter()
+    answer = await connect(HangingStore(), **AS_BUYER).post("/api/payment/verify", json={})
+    assert perf_counter() - began < 4.5
+    assert (answer.status_code, answer.headers["retry-after"], answer.json()["status"]) == (503, "2", 503)
 
 
 # --- refunds ---------------------------------------------------------------------------------------------------------

@@ -84,11 +84,17 @@ async def tell(store: Store, transfer: Transfer, *, state: TxState, at: datetime
         await uow.ledger.sight(transfer.chain, transfer.receiver, [heard], now=at)
 
 
+async def see(store: Store, sale: Sale, transfer: Transfer, *, at: datetime) -> None:
+    """Let a provider tell of a payment that is not final, as the scan does: the order knows of it at once."""
+    await tell(store, transfer, state=TxState.PENDING, at=at)
+    await settle(store, sale, replace(transfer, final=False, vouched_by=frozenset()), at=at)
+
+
 async def settle(store: Store, sale: Sale, *transfers: Transfer, at: datetime) -> Order:
     """Count transfers for an order, as the scan does."""
     after = advance(sale.order, transfers, at, policy=POLICY, scanned_until=at)
     async with store.unit() as uow:
-        await uow.ledger.save(after, transfers)
+        await uow.ledger.save(after, [one for one in transfers if one.final])
     return after
 
 

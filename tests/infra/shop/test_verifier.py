@@ -14,7 +14,7 @@ from models.errors import OrderUnknown, PaymentMismatch, SourceUnavailable
 from models.payment import Asset, OrderState, Provider
 from models.payment_quorum import TxState
 from models.payment_state import Decision
-from tests.infra.shop.counter import ANN, BEN, POLICY, payment_of, scanned, settle, tell
+from tests.infra.shop.counter import ANN, BEN, POLICY, payment_of, scanned, see, settle, tell
 
 HASH = made_hash("tx").hex()
 # Short, so that a test that waits in vain does not take four seconds; long enough for a scan that comes.
@@ -107,8 +107,8 @@ async def test_a_caller_that_leaves_takes_nobody_elses_wait_with_it(verifier, st
 async def test_a_payment_that_is_seen_and_not_final_is_told_and_anothers_is_not(verifier, store, shop, clock, sale):
     other = await shop.place_order(BEN, "week", Asset.USDT_TRON)
     await scanned(store, at=NOON)
-    await tell(store, payment_of(sale.order, at=NOON), state=TxState.PENDING, at=NOON)
-    await tell(store, payment_of(other.order, at=NOON, name="another"), state=TxState.PENDING, at=NOON)
+    await see(store, sale, payment_of(sale.order, at=NOON), at=NOON)
+    await see(store, other, payment_of(other.order, at=NOON, name="another"), at=NOON)
     view = await verifier.confirm_payment(sale.order.id)
     assert [(one.tx.hex(), one.units, one.final) for one in view.seen] == [(HASH, sale.order.amount.units, False)]
 
