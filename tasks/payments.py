@@ -35,6 +35,9 @@ log = structlog.get_logger()
 MOST_ASKS = 12
 """Proofs a tick: more than any free key allows in that time, few enough that a burst does not stop the reading."""
 
+MOST_AT_ONCE = 50
+"""Booked in one transaction: its orders stay locked meanwhile, and what is committed is not done again after a kill."""
+
 REFUSED_PAUSE = timedelta(minutes=5)
 """For a transaction that the schema refuses to book: a person was alerted, and nothing else need wait for it."""
 
@@ -177,7 +180,9 @@ class Scanner:
     ) -> set[Provider]:
         """Look at every case that is due: book what is known, ask for what is not, book again, or look later."""
         due = await self._due(now)
-        left = await self._book(due, gone, {}, now, report)
+        left = []
+        for start in range(0, len(due), MOST_AT_ONCE):
+            left += await self._book(due[start : start + MOST_AT_ONCE], gone, {}, now, report)
         asked, unasked = await self._ask(left, now)
         report.asked = len(asked)
         # Whoever found no room this time stays due, and comes first at the next tick.

@@ -11,8 +11,8 @@ from datetime import datetime
 
 from infra.access import earn
 from models.ledger import AuditEntry, Message, MessageKind, SetAside
-from models.payment import CLOSED, Flag, Order, OrderId, OrderState, Transfer, TransferKey
-from models.payment_matching import Unmatched, match
+from models.payment import CLOSED, Flag, Money, Order, OrderId, OrderState, Transfer, TransferKey
+from models.payment_matching import Unmatched, codes_in, match
 from models.payment_policy import PaymentPolicy
 from models.payment_state import advance, surplus
 from models.ports import UnitOfWork
@@ -58,6 +58,24 @@ class Booked:
     aside: list[SetAside] = field(default_factory=list)
 
 
+class _Index:
+    """The orders a transfer may mean, found without looking at all of them: a burst brings hundreds of both."""
+
+    def __init__(self, orders: Iterable[Order]) -> None:
+        self._by_amount: dict[Money, list[Order]] = {}
+        self._by_code: dict[str, Order] = {}
+        for order in orders:
+            self._by_amount.setdefault(order.amount, []).append(order)
+            if order.code is not None:
+                self._by_code[order.code] = order
+
+    def by(self, transfer: Transfer) -> list[Order]:
+        """Return them, each once."""
+        named = [self._by_code[code] for code in codes_in(transfer.memo) if code in self._by_code]
+        exact = self._by_amount.get(Money(transfer.asset, transfer.units), [])
+        return list({order.id: order for order in (*named, *exact)}.values())
+
+
 async def book(
     uow: UnitOfWork, tellings: Sequence[Telling], *, now: datetime, policy: PaymentPolicy, scanned_until: datetime
 ) -> Booked:
@@ -79,15 +97,16 @@ async def book(
         order.id: order
         for order in await uow.ledger.candidates([one for it in tellings for one in (*it.transfers, *it.before)])
     }
+    meant = _Index(orders.values())
     theirs: dict[OrderId, list[Transfer]] = {}
     aside: list[tuple[Transfer, Unmatched]] = []
     for telling in tellings:
         for transfer in telling.before:
-            owner = match(transfer, orders.values(), policy=policy)
+            owner = match(transfer, meant.by(transfer), policy=policy)
             if not isinstance(owner, Unmatched):
                 theirs.setdefault(owner, [])
         for transfer in telling.transfers:
-            owner = match(transfer, orders.values(), policy=policy)
+            owner = match(transfer, meant.by(transfer), policy=policy)
             if isinstance(owner, Unmatched):
                 aside.append((transfer, owner))
             else:
