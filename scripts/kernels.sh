@@ -113,7 +113,7 @@ for package in "${packages[@]}"; do
     boot "$package"
     ended=$(tr -d '\r' <"$keep/$package/log" | sed -n 's/^X0 ended //p')
     told=$(tr -d '\r' <"$keep/$package/log" | sed -n 's/^X0 doctor //p')
-    printf '%s: doctor %s, tests %s (%d s)\n' "$package" "${told:-no end}" "${ended:-no end}" "$((SECONDS - began))"
+    printf '%s: doctor %s, tests %s (%d s)\n' "$package" "${told:-no end}" "$([ -n "$tests" ] && echo "${ended:-no end}" || echo "not asked for")" "$((SECONDS - began))"
     tr -d '\r' <"$keep/$package/log" | grep -E '^│ attach|^VARIANT|^[0-9]+ (passed|failed|skipped).* in |^(FAILED|ERROR|SKIPPED)' || true
     [ "$told$ended" = 00 ] || failed=1
 done
