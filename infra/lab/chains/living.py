@@ -145,7 +145,7 @@ class LivingChains:
             tron=TronWorld(origin=facts.origin, name=facts.name), ton=TonWorld(origin=facts.origin, name=facts.name)
         )
         chains = cls(clock, state / FOLDER / JOURNAL, Together(stand_in))
-        for line in chains.journal.read_text().splitlines() if chains.journal.exists() else ():
+        for line in _whole_lines(chains.journal):
             try:
                 chains._put(Paid.model_validate_json(line))
             except (ValidationError, PaymentInvalid) as error:
@@ -199,6 +199,15 @@ class LivingChains:
         if paid.chain is Chain.TRON:
             return self.together.call([self.together.move(receiver, paid.units, payer=paid.payer)])
         return self.together.send(receiver, paid.units, Receipt(comment=paid.comment), payer=paid.payer)
+
+
+def _whole_lines(journal: Path) -> list[str]:
+    """Return what was kept; a last line that a crash cut short is a payment that nobody was answered."""
+    if not journal.exists():
+        return []
+    whole, end, _ = journal.read_text().rpartition("\n")
+    journal.write_text(whole + end)
+    return whole.splitlines()
 
 
 @asynccontextmanager

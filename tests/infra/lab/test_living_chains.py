@@ -102,6 +102,16 @@ async def test_a_journal_that_was_changed_by_hand_is_named(tmp_path, clock, envi
         LivingChains.of(tmp_path, clock)
 
 
+async def test_a_line_that_a_crash_cut_short_is_no_payment(tmp_path, clock, environment):
+    async with serving(LivingChains.of(tmp_path, clock)) as chains:
+        await paid(chains, chain="tron", to=environment["X0_DEPOSIT_TRON"], units=5)
+    journal = tmp_path / "chains" / JOURNAL
+    whole = journal.read_text()
+    journal.write_text(whole + '{"chain": "tr')
+    assert len(LivingChains.of(tmp_path, clock).together.stand_in.tron.calls) == 1
+    assert journal.read_text() == whole
+
+
 def test_a_state_folder_without_a_lab_says_what_to_do(tmp_path):
     with pytest.raises(ConfigurationInvalid, match="up --lab"):
         read_facts(tmp_path)
