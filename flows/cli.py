@@ -11,6 +11,7 @@ from flows.commands.conformance import conformance
 from flows.commands.kernel import ebpf
 from flows.commands.lab import lab
 from flows.commands.licence import licence
+from flows.commands.order import order
 from models.errors import BrokenError, MeshError
 
 FAILED = 1  # our rules said no, or something does not answer: asking again may help
@@ -42,6 +43,7 @@ app.add_typer(lab, name="lab")
 app.add_typer(ebpf, name="ebpf")
 app.add_typer(access.token, name="token")
 app.add_typer(licence, name="licence")
+app.add_typer(order, name="order")
 app.add_typer(conformance, name="conformance")
 
 
