@@ -47,12 +47,12 @@ def collector_rows(seen: Mapping[str, float | None]) -> tuple[Row, ...]:
     def row(metric: str, unit: str, goal: float) -> Row:
         return Row(case=COLLECTOR, metric=metric, unit=unit, value=seen[metric], n=readings, goal=goal)
 
-    scrape = row("scrape_ms", "ms", _SCRAPE_MS)
+    scrape = row("scrape_ms", "ms", _SCRAPE_MS).model_copy(update={"n": int(seen["scrapes"] or 0)})
     return (
         row("rss_mb", "MB", _RSS_MB),
         row("cpu_percent", "%", _CPU_PERCENT),
         # A short run has no scrape in it: that is no miss.
-        scrape if scrape.value is not None else scrape.model_copy(update={"goal": None, "n": 0}),
+        scrape if scrape.value is not None else scrape.model_copy(update={"goal": None}),
         Row(case=IN_RUN, metric="rss_mb", unit="MB", value=None, n=0),
     )
 

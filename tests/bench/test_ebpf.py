@@ -15,7 +15,7 @@ from tests.bench.ebpf_packets import Cost
 from tests.bench.ebpf_syscalls import BARE, NONE
 from tests.ebpf.conftest import kernel, objects  # noqa: F401 - fixtures
 
-SEEN = {"rss_mb": 48.0, "cpu_percent": 0.2, "readings": 40, "scrape_ms": 7.0}
+SEEN = {"rss_mb": 48.0, "cpu_percent": 0.2, "readings": 40, "scrapes": 1, "scrape_ms": 7.0}
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_a_collector_is_judged_by_memory_time_and_scrape():
 
 
 def test_a_run_too_short_for_a_scrape_misses_nothing():
-    scrape = collector_rows(SEEN | {"scrape_ms": None})[2]
+    scrape = collector_rows(SEEN | {"scrapes": 0, "scrape_ms": None})[2]
     assert (scrape.value, scrape.goal, scrape.n) == (None, None, 0)
 
 

@@ -53,7 +53,7 @@ def main() -> None:
     generate_latest(registry)  # what is made at the first scrape is no cost of running
     before, start = time.process_time(), time.monotonic()
     scraped, longest = start, 0.0
-    readings = 0
+    readings = scrapes = 0
     while (now := time.monotonic()) < start + seconds:
         counters.read()
         tracing.read()
@@ -61,6 +61,7 @@ def main() -> None:
         if now - scraped >= SCRAPE_SECONDS:
             scraped = now
             generate_latest(registry)
+            scrapes += 1
             longest = max(longest, time.monotonic() - now)
         time.sleep(max(0.0, start + readings / hertz - time.monotonic()))
     used, passed = time.process_time() - before, time.monotonic() - start
@@ -72,6 +73,7 @@ def main() -> None:
         "rss_mb": resident / 2**20,
         "cpu_percent": 100 * used / passed,
         "readings": readings,
+        "scrapes": scrapes,
         "scrape_ms": 1000 * longest if longest else None,
         "pid": os.getpid(),
     }
