@@ -17,7 +17,7 @@ from models.mesh import Element, NodeId
 from models.remedy import Action, ActionReport, ActionState, OperationId, PlanHash, Verb
 
 RETRY = timedelta(seconds=10)
-"""A node that could not do a duty is asked again after this: its order has expired by then."""
+"""A node that could not do a duty is asked again this long after it was asked: soon, and no storm."""
 
 FAILED = frozenset({ActionState.REFUSED, ActionState.FAILED, ActionState.UNDONE})
 

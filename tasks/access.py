@@ -11,13 +11,16 @@ from models.gate import FAILED, Duty, named, plan, wanted
 from models.mesh import NodeId
 from models.ports import UnitOfWork
 from models.remedy import ActionState, Order
-from tasks.execute import ORDER_EXPIRY, fencing_epoch, signing_key
+from tasks.execute import fencing_epoch, signing_key
 from tasks.wiring import Adapters, adapters
 
 log = structlog.get_logger()
 
 # A customer who activates a licence waits for this look and for the courier's; each is two queries.
 LOOK_EVERY = timedelta(seconds=1)
+
+# Nothing here rests on evidence that goes stale; a thousand addresses take a node half a minute.
+ORDER_EXPIRY = timedelta(seconds=60)
 
 
 class Doorkeeper:

@@ -38,6 +38,8 @@ log = structlog.get_logger()
 BUFFERED_SAMPLES = 1200
 # NOTIFY may be lost, so the courier also looks this often.
 POLL = timedelta(seconds=1)
+# An order about an address takes some 30 ms; a thousand of them must not keep a remedy waiting.
+DUTIES_AT_ONCE = 10
 
 Counters = EbpfInterfaceCounters | PsutilInterfaceCounters
 
@@ -116,21 +118,24 @@ class Station:
         return len(batch)
 
     async def carry(self) -> None:
-        """Hand waiting orders to the actuator and its answers back; also leases that ran out meanwhile."""
+        """Hand waiting orders to the actuator and its answers back; those of a remedy before those about addresses."""
         if self.actuator is None:
             return
-        async with self.store.unit() as uow:
-            post = await uow.actions.post_for(self.mesh, self.node)
-            duties = dict(await uow.duties.post_for(self.mesh, self.node))
-        for operation, signed in (*post, *duties.items()):
-            try:
-                report = await self.actuator.execute(signed)
-            except NodeUnavailable as error:
-                log.warning("actuator does not answer", node=self.node, operation=operation, error=str(error))
-                return
+        while True:
             async with self.store.unit() as uow:
-                answered = uow.duties if operation in duties else uow.actions
-                await answered.report(self.mesh, self.node, report)
+                post = await uow.actions.post_for(self.mesh, self.node)
+                duties = dict((await uow.duties.post_for(self.mesh, self.node))[:DUTIES_AT_ONCE])
+            for operation, signed in (*post, *duties.items()):
+                try:
+                    report = await self.actuator.execute(signed)
+                except NodeUnavailable as error:
+                    log.warning("actuator does not answer", node=self.node, operation=operation, error=str(error))
+                    return
+                async with self.store.unit() as uow:
+                    answered = uow.duties if operation in duties else uow.actions
+                    await answered.report(self.mesh, self.node, report)
+            if len(duties) < DUTIES_AT_ONCE:
+                return
 
     async def tell_leases(self) -> None:
         """Report what the actuator did by itself (leases that ran out, changes undone at its restart)."""

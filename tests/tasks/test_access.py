@@ -15,14 +15,28 @@ from infra.licences import LicenceSigner
 from infra.node.signing import Ed25519Signer
 from infra.settings import Settings
 from models.errors import ConfigurationInvalid, LicenceRefused
-from models.remedy import GuardState, Limits
+from models.incident import Incident, IncidentId, IncidentState
+from models.mesh import Element
+from models.remedy import (
+    Action,
+    ActionState,
+    GuardState,
+    Limits,
+    OperationId,
+    OperationRecord,
+    Order,
+    PlanHash,
+    RemedyName,
+    Verb,
+)
 from tasks.access import Doorkeeper, keep_admissions
+from tasks.collection import DUTIES_AT_ONCE
 from tasks.wiring import Adapters, using
 from tests.fakes.node import FakeActuator
 from tests.fakes.store import FakeStore
 from tests.infra.test_access import settled
 from tests.tasks.virtual_time import LoopClock, virtual_time
-from tests.tasks.world import KEY, ring, station
+from tests.tasks.world import HANDS_SECONDS, KEY, Hands, ring, station
 
 MESH = ring()
 NODE = MESH.nodes[1].id
@@ -59,7 +73,7 @@ class Gateway:
 @asynccontextmanager
 async def gateway(*, node: str | None = NODE) -> AsyncIterator[Gateway]:
     store, clock = FakeStore(), LoopClock()
-    hands = FakeActuator(NODE, KEY.public_key(), clock)
+    hands = Hands(NODE, KEY.public_key(), clock)
     settings = Settings(gateway_node=node)
     world = Adapters(
         settings=settings, clock=clock, store=store, database="", signer=Ed25519Signer(KEY), limits=Limits(), epoch=1
@@ -245,3 +259,34 @@ async def test_a_gate_that_cannot_be_kept_is_said_once_and_does_not_stop_the_wat
         await keeper.look()
         async with one.store.unit() as unit:
             assert len(await unit.duties.of_node(MESH.name, NODE)) == 1
+
+
+@virtual_time
+async def test_a_remedys_order_does_not_wait_behind_a_thousand_addresses():
+    async with gateway() as one:
+        done: list[str] = []
+        one.hands.refuses = lambda asked: done.append(asked.action.verb) or ""  # type: ignore[func-returns-value]
+        text = await one.sold(devices=100)
+        for number in range(50):
+            await one.access.activate(text, f"10.45.1.{number + 1}")
+        await one.keep(1)
+        now = one.clock.now()
+        action = Action(NODE, Verb.SET_COST, {"interface": "to-n2", "cost": 5000}, Element.of_node(NODE))
+        order = Order(OperationId("op"), PlanHash("p"), action, 1, now + DAY, timedelta(seconds=20))
+        record = OperationRecord(
+            order.operation,
+            IncidentId("i1"),
+            RemedyName.COST_OUT_LINK,
+            order.plan_hash,
+            action,
+            ActionState.REQUESTED,
+            now,
+        )
+        async with one.store.unit() as uow:
+            await uow.incidents.save(Incident(IncidentId("i1"), MESH.name, IncidentState.HEALING, now, ()))
+            await uow.actions.request(MESH.name, record, Ed25519Signer(KEY).sign(order))
+        # Ten addresses later at most, of which each takes these hands a third of a second.
+        await asyncio.sleep(50 * HANDS_SECONDS)
+        assert done.index(Verb.SET_COST) <= 2 * DUTIES_AT_ONCE
+        await one.keep(3)
+        assert len(done) == 51
