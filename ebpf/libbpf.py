@@ -105,7 +105,7 @@ class LibBpf:
         self._libc = ctypes.CDLL(None, use_errno=True)
         self.said: deque[str] = deque(maxlen=20)
         self._printer = _Printer(self._keep)  # libbpf keeps the pointer: it must outlive every call
-        self._lib.libbpf_set_print(self._printer)
+        self.listen()
         pointer = ctypes.c_void_p
         for name, result, arguments in (
             ("bpf_object__open_mem", pointer, (pointer, ctypes.c_size_t, pointer)),
@@ -132,6 +132,11 @@ class LibBpf:
             function = getattr(self._lib, name)
             function.restype, function.argtypes = result, arguments
 
+    def listen(self) -> None:
+        """Forget what was said, and hear what will be: bcc in the same process takes the ear to itself."""
+        self.said.clear()
+        self._lib.libbpf_set_print(self._printer)
+
     def _keep(self, level: int, form: bytes, arguments: int | None) -> int:
         if level != _WARNING:
             return 0
@@ -157,7 +162,7 @@ class LibBpf:
             kernel_log_buf=ctypes.cast(log, ctypes.c_void_p),
             kernel_log_size=_LOG_BYTES,
         )
-        self.said.clear()
+        self.listen()
         handle = self._lib.bpf_object__open_mem(content, len(content), ctypes.byref(options))
         if not handle:
             code = ctypes.get_errno()
@@ -319,7 +324,7 @@ class OpenObject:
     def attach(self, program: str) -> int:
         """Attach a tracing program where its section says; return the link, for `LibBpf.destroy_link`."""
         lib = self._library._lib  # noqa: SLF001  # one unit, two classes
-        self._library.said.clear()
+        self._library.listen()
         for one in self._each(lib.bpf_object__next_program):
             if self._name(one, "program") == program:
                 link = lib.bpf_program__attach(one)

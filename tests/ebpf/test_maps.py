@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ebpf.layout import COUNT_BYTES, ROWS, decode
@@ -18,6 +18,7 @@ from tests.ebpf.frames import CASES
 _COUNTS = st.lists(st.tuples(st.integers(0, 2**63 - 1), st.integers(0, 2**63 - 1)), min_size=90, max_size=90)
 
 
+@settings(deadline=None)  # 90 pairs an example take as long as a busy machine makes them
 @given(counts=_COUNTS)
 def test_decoding_inverts_the_numbering_of_the_programs(counts):
     decoded = decode(np.array(counts, dtype=np.uint64))
