@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ebpf.latency import EDGES_S, SLOTS, WAITING, quantile_us
@@ -31,6 +31,8 @@ def test_what_has_no_upper_edge_is_told_as_its_lower_one():
     assert quantile_us(slots, 0.99) == EDGES_S[-1] * 1e6 == 2**7 * 1e6
 
 
+# On a busy machine 32 draws an example may be slow.
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(slots=_SLOTS, share=st.floats(0.01, 1))
 def test_the_answer_lies_in_the_slot_where_that_share_of_calls_is_reached(slots, share):
     counts = np.array(slots, dtype=np.uint64)
@@ -44,6 +46,8 @@ def test_the_answer_lies_in_the_slot_where_that_share_of_calls_is_reached(slots,
     assert abs(_slot_of(found) - slot) <= 1  # an edge belongs to either side
 
 
+# On a busy machine 32 draws an example may be slow.
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(slots=_SLOTS)
 def test_a_larger_share_never_takes_less_time(slots):
     found = [quantile_us(np.array(slots, dtype=np.uint64), share) for share in (0.1, 0.5, 0.9, 0.99)]

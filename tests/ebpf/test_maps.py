@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ebpf.layout import COUNT_BYTES, ROWS, decode
@@ -18,7 +18,8 @@ from tests.ebpf.frames import CASES
 _COUNTS = st.lists(st.tuples(st.integers(0, 2**63 - 1), st.integers(0, 2**63 - 1)), min_size=90, max_size=90)
 
 
-@settings(deadline=None)  # 90 pairs an example take as long as a busy machine makes them
+# 90 pairs an example take as long as a busy machine makes them.
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(counts=_COUNTS)
 def test_decoding_inverts_the_numbering_of_the_programs(counts):
     decoded = decode(np.array(counts, dtype=np.uint64))
