@@ -19,7 +19,6 @@ class ButtonKind(StrEnum):
     """What a press asks for."""
 
     BUY = "buy"
-    CARD = "card"
     STATUS = "status"
     CANCEL = "cancel"
     APPROVE = "approve"

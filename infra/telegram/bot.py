@@ -29,7 +29,6 @@ from infra.telegram.sender import ChatClosed, MessageGone, Sender
 from infra.telegram.settings import TelegramSettings
 from infra.telegram.speech import Speech
 from infra.telegram.words import Text
-from models.chat import ButtonKind
 from models.errors import AmountTaken, MeshError, TransientError
 from models.ledger import IssuedLicence, Language
 from models.ports import Clock, Store
@@ -50,7 +49,6 @@ LONGEST_PAUSE_S = 60.0
 POLL_SECONDS = 30  # one open request that Telegram answers as soon as somebody writes
 UPDATES = ("message", "callback_query")
 WEBHOOK_PATH = "/telegram/webhook"
-CUSTOMERS_BUTTONS = frozenset({ButtonKind.BUY, ButtonKind.CARD, ButtonKind.STATUS, ButtonKind.CANCEL})
 
 
 @dataclass(frozen=True, slots=True)
