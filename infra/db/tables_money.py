@@ -42,9 +42,10 @@ class OrderRow(Base):
     __table_args__ = (
         # For one amount and one block time there is at most one order, however late its payment is told.
         ExcludeConstraint(
-            ("asset", "="),
-            ("deposit", "="),
+            # What differs most comes first: it halves the price of an insert.
             ("units", "="),
+            ("deposit", "="),
+            ("asset", "="),
             (text("tstzrange(payable_from, watched_until, '[]')"), "&&"),
             name="ex_orders_one_amount",
             using="gist",

@@ -47,9 +47,9 @@ def upgrade() -> None:
         sa.Column("plan", postgresql.JSONB(), nullable=False),
         sa.Column("language", sa.Text(), nullable=False),
         postgresql.ExcludeConstraint(
-            (sa.column("asset"), "="),
-            (sa.column("deposit"), "="),
             (sa.column("units"), "="),
+            (sa.column("deposit"), "="),
+            (sa.column("asset"), "="),
             (sa.text("tstzrange(payable_from, watched_until, '[]')"), "&&"),
             using="gist",
             name="ex_orders_one_amount",
