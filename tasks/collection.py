@@ -38,7 +38,7 @@ log = structlog.get_logger()
 BUFFERED_SAMPLES = 1200
 # NOTIFY may be lost, so the courier also looks this often.
 POLL = timedelta(seconds=1)
-# An order about an address takes some 40 ms, and 0.1 s where a thousand pass already; a thousand of them must not keep a remedy waiting.
+# An order about an address takes 40 ms, 0.1 s where a thousand pass already; they must not keep a remedy waiting.
 DUTIES_AT_ONCE = 10
 
 Counters = EbpfInterfaceCounters | PsutilInterfaceCounters
