@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 import pytest
@@ -10,6 +11,7 @@ from infra.lab.telegram.world import Said
 from models.ledger import IssuedLicence
 from models.payment import Asset, OrderState
 from models.payment_address import Chain
+from models.ports import Store
 from models.shop import Catalogue
 from tests.fakes.chains.examples import OURS, OURS_ON_TON
 from tests.fakes.store import FakeStore
@@ -32,7 +34,11 @@ def licence_in(said: Said) -> IssuedLicence:
 @pytest.mark.parametrize(("language", "words"), [("en", ENGLISH), ("ru-RU", RUSSIAN)])
 @pytest.mark.parametrize(("asset", "label"), [(Asset.USDT_TRON, "USDT"), (Asset.TON, "TON")])
 async def test_a_new_customer_comes_from_start_to_a_licence_that_opens(language, words, asset, label):
-    store = FakeStore()
+    await journey(FakeStore(), language, words, asset, label)
+
+
+async def journey(store: Store, language: str, words: Mapping[str, str], asset: Asset, label: str) -> None:
+    """Go all the way over a store."""
     async with open_till(store) as till, on_stage(store, till.clock, catalogue=CATALOGUE) as stage:
         anna = stage.person(language=language)
         await stage.say(anna, "/start", hears=words["hello"])
