@@ -18,6 +18,8 @@ MeshError
 |   |-- PaymentInvalid
 |   |-- AmountTaken
 |   |-- TransferSpent
+|   |-- SnapshotInvalid
+|   |-- NotEnoughHistory
 |   |-- LicenceInvalid
 |   `-- LicenceRefused
 `-- BrokenError      we or the configuration are wrong: stops the flow, pages, 500
@@ -163,6 +165,27 @@ class TransferSpent(RefusedError):
         super().__init__(f"transfer {transfer} was credited to another order than {order} before")
         self.transfer = transfer
         self.order = order
+
+
+class SnapshotInvalid(RefusedError):
+    """Raised when what is given for analysis cannot be read as a snapshot.
+
+    Attributes:
+        field: Which part of it.
+    """
+
+    def __init__(self, field: str, advice: str) -> None:
+        super().__init__(f"the snapshot's {field} cannot be used: {advice}")
+        self.field = field
+
+
+class NotEnoughHistory(RefusedError):
+    """Raised instead of a guess when the past is too short to say what is normal."""
+
+    def __init__(self, have: int, need: int) -> None:
+        super().__init__(f"not enough history: {have} rows before the incident, {need} are needed")
+        self.have = have
+        self.need = need
 
 
 class LicenceInvalid(RefusedError):
