@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
 from infra.clock import SystemClock
-from infra.db.cluster import Cluster, find_programs
-from infra.db.migrate import migrate
 from infra.db.unit import PostgresStore
 from infra.settings import Settings
-from models.errors import StaleEpoch, ToolMissing
+from models.errors import StaleEpoch
 from models.remedy import Limits
 from tasks import longrun
 from tasks.wiring import Adapters, using
@@ -29,31 +23,16 @@ EVERY = timedelta(seconds=0.05)
 PATIENT_SECONDS = 30.0
 
 
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    """A migrated database on a cluster of its own."""
-    try:
-        find_programs()
-    except ToolMissing as missing:
-        pytest.skip(str(missing))
-    folder = Path(tempfile.mkdtemp(prefix="x0-longrun-"))
-    folder.chmod(0o755)
-    cluster = Cluster(folder / "postgres")
-    try:
-        cluster.create()
-        cluster.start()
-        asyncio.run(migrate(cluster.app_url))
-        yield cluster.app_url
-    finally:
-        cluster.stop()
-        shutil.rmtree(folder)
-
-
 @pytest.fixture
-async def world(url: str) -> AsyncIterator[Adapters]:
-    store = PostgresStore(url)
-    yield Adapters(settings=Settings(), clock=SystemClock(), store=store, database=url, signer=None, limits=Limits())
-    await store.close()
+async def world(database: str, postgres_store: PostgresStore) -> Adapters:
+    return Adapters(
+        settings=Settings(),
+        clock=SystemClock(),
+        store=postgres_store,
+        database=database,
+        signer=None,
+        limits=Limits(),
+    )
 
 
 async def run_of(world: Adapters):

@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
-from itertools import count
-from pathlib import Path
 
-import asyncpg
 import pytest
 
 from flows.payments import ScanParameters, scanning
-from infra.db.cluster import Cluster, find_programs
-from infra.db.connections import listener_arguments
-from infra.db.migrate import migrate
 from infra.db.unit import PostgresStore
 from infra.settings import Settings
-from models.errors import ToolMissing
 from models.ledger import MessageKind
 from models.payment import Asset, Flag, OrderState
 from models.payment_address import Chain
@@ -36,50 +27,14 @@ from tests.tasks.till import Till, open_till
 pytestmark = pytest.mark.postgres
 
 PATIENT_SECONDS = 60.0
-_numbers = count()
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """A cluster of its own with a migrated template."""
-    try:
-        find_programs()
-    except ToolMissing as missing:
-        pytest.skip(str(missing))
-    folder = Path(tempfile.mkdtemp(prefix="x0-payments-"))
-    folder.chmod(0o755)
-    cluster = Cluster(folder / "postgres")
-    try:
-        cluster.create()
-        cluster.start()
-        asyncio.run(migrate(cluster.app_url))
-        yield cluster
-    finally:
-        cluster.stop()
-        shutil.rmtree(folder)
-
-
-async def execute(url: str, statement: str) -> None:
-    connection = await asyncpg.connect(**listener_arguments(url))
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()
 
 
 @pytest.fixture
-async def till(cluster: Cluster) -> AsyncIterator[Till]:
+async def till(database: str, postgres_store: PostgresStore) -> AsyncIterator[Till]:
     """A till over a fresh ledger."""
-    name = f"till_{next(_numbers)}"
-    await execute(cluster.prefect_url, f"CREATE DATABASE {name} TEMPLATE app")
-    store = PostgresStore(cluster.url(name))
-    try:
-        async with open_till(store) as opened:
-            opened.world.database = cluster.url(name)
-            yield opened
-    finally:
-        await store.close()
-        await execute(cluster.prefect_url, f"DROP DATABASE {name} WITH (FORCE)")
+    async with open_till(postgres_store) as opened:
+        opened.world.database = database
+        yield opened
 
 
 async def test_both_chains_settle_and_each_order_earns_one_licence(till: Till):
