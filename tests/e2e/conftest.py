@@ -12,6 +12,7 @@ import pytest
 
 from tests.e2e import house as houses
 from tests.e2e.house import House
+from tests.e2e.messenger import Messenger
 from tests.e2e.world import World, at_work
 
 HERE = Path(__file__).parent
@@ -23,6 +24,7 @@ ORDER = (
     "test_kills.py",
     "test_heal.py",
     "test_browser.py",
+    "test_purchase.py",
     "test_ctrl_c.py",
 )
 NEEDED = ("babeld", "nft", "ip", "bpftool")
@@ -60,9 +62,16 @@ def swept() -> None:
 
 
 @pytest.fixture(scope="session")
-def house(swept: None) -> Iterator[House]:
+def messenger() -> Iterator[Messenger]:
+    """A made-up Telegram for the house's bot."""
+    with Messenger().open() as one:
+        yield one
+
+
+@pytest.fixture(scope="session")
+def house(swept: None, messenger: Messenger) -> Iterator[House]:
     """A six-node lab with everything that looks after it, up and sampled."""
-    one = House(houses.make_state(), mesh=f"e{os.getpid()}")
+    one = House(houses.make_state(), mesh=f"e{os.getpid()}", also=messenger.environment)
     try:
         one.start("--lab")
         asyncio.run(one.up())

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,8 @@ STOP_SECONDS = 90.0
 COMMAND_SECONDS = 130.0
 # Longer than the 10 s of ten chunks that a detector wants of a link's past before it says anything.
 PAST_SAMPLES = 46
+# Names of another installation's world that do not begin with ours: its database, and its bot.
+FOREIGN = {"DATABASE_URL", "TELEGRAM_BOT_TOKEN"}
 # What the restoring test waits for; ten minutes would prove no more.
 CLEAN_SECONDS = 12
 
@@ -73,15 +76,18 @@ class Traces:
 
 
 class House:
-    """An installation that this test session owns."""
+    """An installation that this test session owns; `also` is environment of its own."""
 
-    def __init__(self, state: Path, *, mesh: str) -> None:
+    def __init__(self, state: Path, *, mesh: str, also: Mapping[str, str] | None = None) -> None:
         self.state = state
+        self._also = also or {}
         self.settings = Settings(
             state=state,
             mesh=mesh,
             prefect_port=free_port(),
             api_port=free_port(),
+            tron_metrics_port=free_port(),
+            ton_metrics_port=free_port(),
             clean_seconds_before_restore=CLEAN_SECONDS,
         ).model_copy(update={"database_url": None})
         self.log = state / "up.log"
@@ -117,14 +123,17 @@ class House:
         kept = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("X0_", "PREFECT_")) and name != "DATABASE_URL"
+            if not name.startswith(("X0_", "PREFECT_")) and name not in FOREIGN
         }
         return {
             **kept,
+            **self._also,
             "X0_STATE": str(self.state),
             "X0_MESH": self.mesh,
             "X0_PREFECT_PORT": str(self.settings.prefect_port),
             "X0_API_PORT": str(self.settings.api_port),
+            "X0_TRON_METRICS_PORT": str(self.settings.tron_metrics_port),
+            "X0_TON_METRICS_PORT": str(self.settings.ton_metrics_port),
             "X0_CLEAN_SECONDS_BEFORE_RESTORE": str(self.settings.clean_seconds_before_restore),
             "PREFECT_HOME": str(self.state / "prefect"),
             "COLUMNS": "200",

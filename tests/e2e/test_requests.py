@@ -2,40 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import httpx
 
 from models.ports import Scope
-from tests.e2e.house import House
+from tests.e2e.orchestrator import prefect_of, run_deployment
 from tests.e2e.waiting import NotYet, until
 from tests.e2e.world import World
 
-# A worker-started run needs up to 14 s on an idle machine until it runs, and two cores may have other work.
-RUN_WITHIN = 120.0
 ANSWER_WITHIN = 60.0
-
-
-async def run_deployment(house: House, name: str) -> dict[str, Any]:
-    """Start a run of a deployment as the UI does, with its own parameters; return it once it is over."""
-    async with httpx.AsyncClient(base_url=f"{house.prefect}/api", trust_env=False, timeout=10) as prefect:
-        deployment = (await prefect.get(f"/deployments/name/{name}")).raise_for_status().json()
-        created = await prefect.post(
-            f"/deployments/{deployment['id']}/create_flow_run", json={"state": {"type": "SCHEDULED"}}
-        )
-        run = created.raise_for_status().json()["id"]
-
-        async def is_over() -> dict[str, Any] | NotYet:
-            found: dict[str, Any] = (await prefect.get(f"/flow_runs/{run}")).raise_for_status().json()
-            over = found["state_type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
-            return found if over else NotYet(str(found["state_name"]))
-
-        return await until(f"a run of {name}", is_over, within=RUN_WITHIN)
 
 
 async def test_the_audit_runs_on_a_schedule_completes_and_stays_quiet(world: World):
     known = await world.known()
-    async with httpx.AsyncClient(base_url=f"{world.house.prefect}/api", trust_env=False, timeout=10) as prefect:
+    async with prefect_of(world.house) as prefect:
         audit = (await prefect.get("/deployments/name/heal-mesh/audit")).raise_for_status().json()
     assert [one["schedule"]["interval"] for one in audit["schedules"] if one["active"]] == [300]
     assert audit["parameters"]["asked"]["dry_run"] is False
