@@ -153,12 +153,13 @@ class LibBpf:
 
     # --- objects ---
 
-    def open_object(self, content: bytes, name: str) -> OpenObject:
-        """Parse an object in memory; nothing reaches the kernel yet."""
+    def open_object(self, content: bytes, name: str, *, types: Path | None = None) -> OpenObject:
+        """Parse an object in memory; nothing reaches the kernel yet. `types`: BTF to take for the running kernel's."""
         log = ctypes.create_string_buffer(_LOG_BYTES)
         options = _opts(
             _OpenOptions,
             object_name=name.encode(),
+            btf_custom_path=None if types is None else os.fsencode(types),
             kernel_log_buf=ctypes.cast(log, ctypes.c_void_p),
             kernel_log_size=_LOG_BYTES,
         )

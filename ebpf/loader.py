@@ -78,6 +78,7 @@ class EBPFLoader:
         pins: A folder in bpffs. Every object's counts are kept in a folder of its own below it: they are gone on with
             by the next loader of that object and instance, until `ebpf.pins.forget` removes them. None: counts go
             with this loader.
+        types: A file of BTF by which programs are moved to the kernel's layout. None: the running kernel's own.
     """
 
     def __init__(
@@ -87,8 +88,9 @@ class EBPFLoader:
         hooks: Sequence[Hook] = tuple(Hook),
         kinds: Collection[str] = PREFERENCE,
         pins: Path | None = None,
+        types: Path | None = None,
     ) -> None:
-        self._folder, self._kinds, self._pins = folder, kinds, pins
+        self._folder, self._kinds, self._pins, self._types = folder, kinds, pins, types
         self._hooks = InterfaceHooks(hooks)
         self._opened: dict[tuple[str, str], tuple[LoadedObject, OpenObject]] = {}
         self._attached: dict[tuple[str, str, str, Direction], Attachment] = {}
@@ -130,7 +132,8 @@ class EBPFLoader:
             return self._opened[key][0]
         content = _read_file(path)
         described = read_object(content, path.name)
-        source = _Source(path.name, content, described, _constant_bytes(described, constants or {}, path.name))
+        values = _constant_bytes(described, constants or {}, path.name)
+        source = _Source(path.name, content, described, values, self._types)
         chosen, refused = _choose(source, self._kinds)
         pins = None if self._pins is None else prepare(self._pins, path.name, instance)
         opened = source.load(chosen, pins=pins)
@@ -267,6 +270,7 @@ class _Source:
     content: bytes
     described: ObjectFile
     constants: Sequence[tuple[int, bytes]]
+    types: Path | None
 
     def load(self, programs: Collection[str], *, pins: Path | None = None) -> OpenObject:
         """Load some of its programs and the maps they use.
@@ -276,7 +280,7 @@ class _Source:
             KernelRefused: the kernel said no; with the log's last lines.
         """
         try:
-            opened = libbpf().open_object(self.content, self.name.split(".")[0])
+            opened = libbpf().open_object(self.content, self.name.split(".")[0], types=self.types)
         except OSError as error:
             raise ProgramInvalid(self.name, f"libbpf cannot open it: {last_said(error)}") from error
         try:

@@ -72,6 +72,11 @@ struct trace_event_raw_tcp_retransmit_skb {
 	const void *skaddr;
 };
 
+/* The same record before it got a class of its own (6.1 and 6.12 have this one, 6.18 the other). */
+struct trace_event_raw_tcp_event_sk_skb {
+	const void *skaddr;
+};
+
 struct trace_event_raw_inet_sock_set_state {
 	const void *skaddr;
 	int newstate;

@@ -245,9 +245,16 @@ int retransmit__raw_tp(struct bpf_raw_tracepoint_args *context)
 }
 
 SEC("tp/tcp/tcp_retransmit_skb")
-int retransmit__tp(struct trace_event_raw_tcp_retransmit_skb *record)
+int retransmit__tp(void *context)
 {
-	retransmitted(BPF_CORE_READ(record, skaddr));
+	const struct trace_event_raw_tcp_retransmit_skb *record = context;
+	const struct trace_event_raw_tcp_event_sk_skb *shared = context;
+
+	/* An access to a struct that the kernel lacks does not load; which of the two it has, libbpf knows by then. */
+	if (bpf_core_type_exists(struct trace_event_raw_tcp_retransmit_skb))
+		retransmitted(BPF_CORE_READ(record, skaddr));
+	else
+		retransmitted(BPF_CORE_READ(shared, skaddr));
 	return 0;
 }
 

@@ -15,9 +15,10 @@ from ebpf.btf import Kind
 from ebpf.elf import read_object
 from ebpf.latency import HISTOGRAM_BYTES
 from ebpf.libbpf import libbpf, network_namespace
-from ebpf.loader import EBPFLoader
+from ebpf.loader import EBPFLoader, _Source
 from ebpf.maps import HashTable, PerCpuArray
 from ebpf.tracing import EVENT, EVENT_KINDS, NETWORK, PEER_WORDS, SYSCALLS, Tracing, syscall_names
+from ebpf.variants import PREFERENCE, variants
 from infra.node.netns import entered
 from models.errors import KernelRefused, ProgramInvalid
 from models.telemetry import DropClass
@@ -225,7 +226,7 @@ def test_classic_tracepoints_go_where_tracefs_is_mounted(kernel):
         "    _send_to_nobody(3)\n"
         "    print(sorted(signals.missing()), sum(one.packets for one in signals.read().drops) - before >= 3)\n"
     )
-    mounted = 'mount -t tracefs nodev /sys/kernel/tracing && exec "$0" -c "$1"'
+    mounted = 'mountpoint -q /sys/kernel/tracing || mount -t tracefs nodev /sys/kernel/tracing && exec "$0" -c "$1"'
     found = subprocess.run(
         ["unshare", "--mount", "sh", "-c", mounted, sys.executable, script],
         check=False,
@@ -236,6 +237,34 @@ def test_classic_tracepoints_go_where_tracefs_is_mounted(kernel):
     if found.returncode == 32:  # mount's own: the machine forbids it
         pytest.skip(f"tracefs cannot be mounted here: {found.stderr}")
     assert found.stdout.splitlines()[-1] == "['syscalls'] True", found.stderr
+
+
+# What `bpftool gen min_core_btf` keeps of a kernel's BTF: every type and field that the programs look for and it has.
+OTHER_KERNELS = sorted((Path(__file__).parent / "types").glob("*.btf"))
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("types", OTHER_KERNELS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("kind", PREFERENCE)
+def test_every_variant_finds_its_fields_also_on_other_kernels(kernel, types, kind):
+    """On 6.1 and 6.12 the record of a retransmit is of another struct than on 6.18, where alone we had looked."""
+    for name in (NETWORK, SYSCALLS):
+        described = read_object((kernel / name).read_bytes(), name)
+        programs = {one for options in variants(described.programs).values() for one in options.get(kind, ())}
+        if programs:
+            _Source(name, (kernel / name).read_bytes(), described, (), types).load(programs).close()
+
+
+@pytest.mark.kernel
+def test_types_that_lack_what_a_program_reads_refuse_it_alone(kernel, tmp_path):
+    """So that the test above would see it."""
+    older = (
+        OTHER_KERNELS[0].read_bytes().replace(b"trace_event_raw_tcp_event_sk_skb", b"trace_event_raw_something_else__")
+    )
+    (tmp_path / "older.btf").write_bytes(older)
+    with EBPFLoader(kinds=("tp",), types=tmp_path / "older.btf") as loader, pytest.raises(KernelRefused) as caught:
+        loader.load_program(NETWORK)
+    assert "retransmit by tp: Invalid argument" in str(caught.value)
 
 
 @pytest.mark.kernel
