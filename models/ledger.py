@@ -210,6 +210,9 @@ class LedgerRepository(Protocol):
     async def sale(self, order: OrderId, *, for_update: bool = False) -> Sale | None:
         """Return one; with `for_update` its row is locked until the unit of work ends."""
 
+    async def sales(self, orders: Collection[OrderId]) -> list[Sale]:
+        """Return these, in id order; those that are unknown are left out."""
+
     async def sales_of(self, buyer: BuyerId, limit: int = 20) -> list[Sale]:
         """Return a buyer's, newest first."""
 
@@ -298,6 +301,9 @@ class LedgerRepository(Protocol):
     async def record(self, entry: AuditEntry) -> None:
         """Append; the table refuses UPDATE and DELETE."""
 
+    async def record_many(self, entries: Sequence[AuditEntry]) -> None:
+        """As `record`, for many in one statement; an order's history keeps their order."""
+
     async def audit(self, order: OrderId) -> list[AuditEntry]:
         """Return an order's history, oldest first."""
 
@@ -313,6 +319,9 @@ class OutboxRepository(Protocol):
 
     async def put(self, message: Message) -> None:
         """Write, unless one with this key was written before. Notifies `outbox`."""
+
+    async def put_many(self, messages: Sequence[Message]) -> None:
+        """As `put`, for many in one statement; what is due at one instant is told in this order."""
 
     async def waiting(
         self,
@@ -391,6 +400,9 @@ class LicenceRepository(Protocol):
         Raises:
             RefusedError: the order is not SETTLED; the schema's word.
         """
+
+    async def issue_many(self, licences: Sequence[IssuedLicence]) -> list[IssuedLicence]:
+        """As `issue`, for many orders in a handful of statements; returned in the order asked."""
 
     async def get(self, licence: str, *, for_update: bool = False) -> IssuedLicence | None:
         """Return one."""

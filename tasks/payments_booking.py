@@ -5,11 +5,11 @@ Everything here may run twice: credits, set-asides, licences and messages each h
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from infra.access import earn
+from infra.access import earn_many
 from models.ledger import AuditEntry, Message, MessageKind, SetAside
 from models.payment import CLOSED, Flag, Money, Order, OrderId, OrderState, Transfer, TransferKey
 from models.payment_matching import Unmatched, codes_in, match
@@ -122,8 +122,7 @@ async def book(
     booked.aside = [SetAside(one, why, now) for one, why in final]
     changes = [(orders[owner], order, theirs[owner]) for owner, order in moved.items() if order != orders[owner]]
     await commit(uow, changes, booked, now=now)
-    for telling in tellings:
-        _judge(telling, moved, aside, booked)
+    _judge(tellings, moved.values(), dict(aside), booked)
     await _warn(uow, booked, aside, now=now)
     return booked
 
@@ -141,9 +140,8 @@ async def commit(
     if not settled:
         return
     await uow.ledger.save_many(settled)
-    for before, after, _ in changes:
-        booked.changed.append(after)
-        await _tell(uow, before, after, now=now)
+    booked.changed += [after for after, _ in settled]
+    await _tell(uow, [(before, after) for before, after, _ in changes], now=now)
 
 
 def _credited(order: Order, transfers: Iterable[Transfer], known: set[TransferKey]) -> list[Transfer]:
@@ -163,37 +161,47 @@ def _left_over(order: Order, transfers: Sequence[Transfer]) -> tuple[Transfer, .
 
 
 def _judge(
-    telling: Telling, moved: dict[OrderId, Order], aside: Sequence[tuple[Transfer, Unmatched]], booked: Booked
+    tellings: Sequence[Telling], moved: Iterable[Order], nobodys: Mapping[Transfer, Unmatched], booked: Booked
 ) -> None:
-    """Note whether a transaction is done with: all it brought is counted, set aside, or too little to matter."""
-    if any(one.disputed for one in telling.transfers):
-        booked.disputed.add(telling.tx)
-        return
-    counted = {credit.transfer for order in moved.values() for credit in order.credits}
-    nobodys = dict(aside)
-    for one in telling.transfers:
+    """Note which transactions are done with: all they brought is counted, set aside, or too little to matter."""
+    counted = {credit.transfer for order in moved for credit in order.credits}
+    for telling in tellings:
+        if any(one.disputed for one in telling.transfers):
+            booked.disputed.add(telling.tx)
         # Dust is not worth a call for its proof, and without one it has no number to be set aside under.
-        if nobodys.get(one) is not Unmatched.DUST and not (one.final and (one.key in counted or one in nobodys)):
-            return
-    if telling.transfers:
-        booked.done.add(telling.tx)
+        elif telling.transfers and all(
+            nobodys.get(one) is Unmatched.DUST or (one.final and (one.key in counted or one in nobodys))
+            for one in telling.transfers
+        ):
+            booked.done.add(telling.tx)
 
 
-async def _tell(uow: UnitOfWork, before: Order, after: Order, *, now: datetime) -> None:
-    """Write the licence, the buyer's message, the alert and the audit that follow from an order that moved."""
-    sale = await uow.ledger.sale(after.id)
-    if sale is None:
-        return
-    sale = replace(sale, order=after)
-    await uow.outbox.put(changed(sale, now=now))
-    if after.state is OrderState.SETTLED and before.state is not OrderState.SETTLED:
-        await earn(uow, sale, now=now)
-    if after.state is not before.state:
-        came = f"{after.paid} of {after.amount}"
-        await uow.ledger.record(AuditEntry(now, after.id, ACTOR, after.state.lower(), came))
-    what = _alarming(before, after)
-    if what is not None:
-        await alert(uow, f"order:{after.id}:{what}", what, now=now, order=after.id, reason=f"{after.paid} came in")
+async def _tell(uow: UnitOfWork, moves: Sequence[tuple[Order, Order]], *, now: datetime) -> None:
+    """Write the licences, the buyers' messages, the alerts and the audit that follow from orders that moved."""
+    known = {one.order.id: one for one in await uow.ledger.sales([after.id for _, after in moves])}
+    sales = {after.id: replace(known[after.id], order=after) for _, after in moves}
+    await uow.outbox.put_many([changed(one, now=now) for one in sales.values()])
+    earning = [
+        sales[after.id]
+        for before, after in moves
+        if after.state is OrderState.SETTLED and before.state is not OrderState.SETTLED
+    ]
+    if earning:
+        await earn_many(uow, earning, now=now)
+    await uow.ledger.record_many(
+        [
+            AuditEntry(now, after.id, ACTOR, after.state.lower(), f"{after.paid} of {after.amount}")
+            for before, after in moves
+            if after.state is not before.state
+        ]
+    )
+    await uow.outbox.put_many(
+        [
+            alarm(f"order:{after.id}:{what}", what, now=now, order=after.id, reason=f"{after.paid} came in")
+            for before, after in moves
+            if (what := _alarming(before, after)) is not None
+        ]
+    )
 
 
 def _alarming(before: Order, after: Order) -> str | None:
@@ -204,24 +212,29 @@ def _alarming(before: Order, after: Order) -> str | None:
 
 async def _warn(uow: UnitOfWork, booked: Booked, aside: Sequence[tuple[Transfer, Unmatched]], *, now: datetime) -> None:
     """Tell people of money that is nobody's, and of contradictions over money that is nobody's."""
+    alarms = []
     for one in booked.aside:
         if one.why.needs_person:
-            money = f"{one.transfer.units} base units of {one.transfer.asset}"
-            await alert(
-                uow, f"unmatched:{one.transfer.key}", "unmatched", now=now, transfer=str(one.transfer.key),
-                reason=f"{one.why}: {money}",
-            )  # fmt: skip
+            reason = f"{one.why}: {one.transfer.units} base units of {one.transfer.asset}"
+            key = str(one.transfer.key)
+            alarms.append(alarm(f"unmatched:{key}", "unmatched", now=now, transfer=key, reason=reason))
     for transfer, why in aside:
         if transfer.disputed and why.needs_person:
-            tx = transfer.tx.hex()
-            await alert(uow, f"dispute:{tx}", "disputed", now=now, transfer=tx, reason=f"{transfer.units} units, {why}")
+            tx, reason = transfer.tx.hex(), f"{transfer.units} units, {why}"
+            alarms.append(alarm(f"dispute:{tx}", "disputed", now=now, transfer=tx, reason=reason))
+    await uow.outbox.put_many(alarms)
 
 
 async def alert(
     uow: UnitOfWork, key: str, what: str, *, now: datetime, order: OrderId | None = None, **facts: str
 ) -> None:
     """Write a message to the administrators, once per key."""
+    await uow.outbox.put(alarm(key, what, now=now, order=order, **facts))
+
+
+def alarm(key: str, what: str, *, now: datetime, order: OrderId | None = None, **facts: str) -> Message:
+    """Return a message to the administrators."""
     told: dict[str, str | int | bool] = {"what": what, **facts}
     if order is not None:
         told["order"] = order
-    await uow.outbox.put(Message(f"alert:{key}", MessageKind.ALERT, ADMINS, order, told, now))
+    return Message(f"alert:{key}", MessageKind.ALERT, ADMINS, order, told, now)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -67,19 +67,27 @@ class PostgresOutbox:
 
     async def put(self, message: Message) -> None:
         """Write, unless the key is known."""
+        await self.put_many([message])
+
+    async def put_many(self, messages: Sequence[Message]) -> None:
+        """Write those whose key is not known, in this order."""
+        if not messages:
+            return
         await self._transaction.run(
-            insert(OutboxRow)
-            .values(
-                key=message.key,
-                kind=message.kind,
-                recipient=message.to,
-                order_id=message.order,
-                facts=dict(message.facts),
-                written_at=message.written_at,
-                next_at=message.written_at,
-                tries=message.tries,
-            )
-            .on_conflict_do_nothing()
+            insert(OutboxRow).on_conflict_do_nothing(),
+            [
+                {
+                    "key": one.key,
+                    "kind": one.kind,
+                    "recipient": one.to,
+                    "order_id": one.order,
+                    "facts": dict(one.facts),
+                    "written_at": one.written_at,
+                    "next_at": one.written_at,
+                    "tries": one.tries,
+                }
+                for one in messages
+            ],
         )
         self._transaction.hint("outbox")
 
@@ -127,27 +135,35 @@ class PostgresLicences:
         self._transaction = transaction
 
     async def issue(self, licence: IssuedLicence) -> IssuedLicence:
-        """Insert, or return what this order earned before; that is looked at first, for it may be refunded by now."""
-        earned = await self.of_order(licence.order)
-        if earned is not None:
-            return earned
-        await self._transaction.run(
-            insert(LicenceRow)
-            .values(
-                id=licence.id,
-                order_id=licence.order,
-                plan=licence.plan,
-                devices=licence.devices,
-                issued_at=licence.issued_at,
-                expires_at=licence.expires_at,
-                revoked_at=licence.revoked_at,
+        """Insert, or return what this order earned before."""
+        return (await self.issue_many([licence]))[0]
+
+    async def issue_many(self, licences: Sequence[IssuedLicence]) -> list[IssuedLicence]:
+        """Insert those that were not earned before; that is looked at first, for an order may be refunded by now."""
+        asked = {one.order: one for one in licences}
+        earned = await self._of_orders(asked)
+        fresh = [one for order, one in sorted(asked.items()) if order not in earned]
+        if fresh:
+            await self._transaction.run(
+                insert(LicenceRow).on_conflict_do_nothing(index_elements=["order_id"]),
+                [
+                    {
+                        "id": one.id,
+                        "order_id": one.order,
+                        "plan": one.plan,
+                        "devices": one.devices,
+                        "issued_at": one.issued_at,
+                        "expires_at": one.expires_at,
+                        "revoked_at": one.revoked_at,
+                    }
+                    for one in fresh
+                ],
             )
-            .on_conflict_do_nothing(index_elements=["order_id"])
-        )
-        issued = await self.of_order(licence.order)
-        if issued is None:
-            raise BrokenError(f"licence {licence.id} was written and is not there")
-        return issued
+            earned |= await self._of_orders([one.order for one in fresh])
+        lost = [one.id for one in fresh if one.order not in earned]
+        if lost:
+            raise BrokenError(f"licence {lost[0]} was written and is not there")
+        return [earned[one.order] for one in licences]
 
     async def get(self, licence: str, *, for_update: bool = False) -> IssuedLicence | None:
         """Return one."""
@@ -157,9 +173,13 @@ class PostgresLicences:
 
     async def of_order(self, order: OrderId) -> IssuedLicence | None:
         """Return an order's."""
-        found = await self._transaction.run(select(*LICENCE_COLUMNS).where(LicenceRow.order_id == order))
-        row = found.one_or_none()
-        return None if row is None else _licence_of(row)
+        return (await self._of_orders([order])).get(order)
+
+    async def _of_orders(self, orders: Collection[OrderId]) -> dict[OrderId, IssuedLicence]:
+        if not orders:
+            return {}
+        found = await self._transaction.run(select(*LICENCE_COLUMNS).where(LicenceRow.order_id.in_(orders)))
+        return {row.order_id: _licence_of(row) for row in found}
 
     async def revoke(self, licence: str, *, now: datetime) -> bool:
         """Take it back, once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import Select, exists, func, select
@@ -24,10 +25,18 @@ class PostgresLedger(LedgerOrders, LedgerTellings):
 
     async def record(self, entry: AuditEntry) -> None:
         """Append."""
+        await self.record_many([entry])
+
+    async def record_many(self, entries: Sequence[AuditEntry]) -> None:
+        """Append in this order."""
+        if not entries:
+            return
         await self._transaction.run(
-            insert(AuditRow).values(
-                at=entry.at, order_id=entry.order, actor=entry.actor, what=entry.what, detail=entry.detail
-            )
+            insert(AuditRow),
+            [
+                {"at": one.at, "order_id": one.order, "actor": one.actor, "what": one.what, "detail": one.detail}
+                for one in entries
+            ],
         )
 
     async def audit(self, order: OrderId) -> list[AuditEntry]:

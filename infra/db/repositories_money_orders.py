@@ -220,6 +220,12 @@ class LedgerOrders:
         found = await self._sales(query.with_for_update() if for_update else query)
         return found[0] if found else None
 
+    async def sales(self, orders: Collection[OrderId]) -> list[Sale]:
+        """Return these, in id order."""
+        if not orders:
+            return []
+        return await self._sales(select(*ORDER_COLUMNS).where(OrderRow.id.in_(orders)).order_by(OrderRow.id))
+
     async def sales_of(self, buyer: BuyerId, limit: int = 20) -> list[Sale]:
         """Return a buyer's, newest first."""
         return await self._sales(

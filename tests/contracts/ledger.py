@@ -123,6 +123,8 @@ class OrderContract:
             assert [one.order.id for one in await unit.ledger.sales_of(ALICE)] == ["o2", "o1"]
             assert [one.order.id for one in await unit.ledger.sales_of(ALICE, limit=1)] == ["o2"]
             assert await unit.ledger.sales_of(BuyerId("nobody")) == []
+            assert [one.order.id for one in await unit.ledger.sales(["o2", "nobody's", "o1", "o2"])] == ["o1", "o2"]
+            assert await unit.ledger.sales([]) == []
 
     async def test_the_queues_are_oldest_first(self, store: Store):
         orders = [order(29_000_000 + number, name=f"o{number}", created_at=later(-number)) for number in (1, 2, 3)]
@@ -393,6 +395,7 @@ class PeopleContract:
         async with store.unit() as unit:
             for one in entries:
                 await unit.ledger.record(one)
+            await unit.ledger.record_many([])
             await unit.ledger.record(AuditEntry(later(3), None, "cli:root", "placed"))
         async with store.unit() as unit:
             assert await unit.ledger.audit(OrderId("o1")) == entries

@@ -56,6 +56,14 @@ class OutboxContract:
         await self.put(store, message())
         assert await self.waiting(store) == []
 
+    async def test_many_are_written_together_each_once_and_told_in_their_order(self, store: Store):
+        await self.put(store, message("b"))
+        async with store.unit() as unit:
+            await unit.outbox.put_many([message("d"), replace(message("b"), to="admins"), message("a")])
+            await unit.outbox.put_many([])
+        async with store.unit() as unit:
+            assert await unit.outbox.waiting(now=later()) == [message("b"), message("d"), message("a")]
+
     async def test_a_failed_delivery_is_tried_again_later(self, store: Store):
         await self.put(store, message())
         async with store.unit() as unit:
@@ -121,6 +129,19 @@ class LicenceContract:
             assert await unit.licences.of_order(OrderId("o1")) == licence()
             assert await unit.licences.get("lic-another") is None
             assert await unit.licences.of_order(OrderId("o2")) is None
+
+    async def test_many_orders_earn_theirs_together_also_those_that_had_it_before(self, store: Store):
+        await self.issued(store)
+        await settled(store, order(29_000_124, name="o2"))
+        asked = [licence("lic-o2", of="o2"), licence("lic-another")]
+        async with store.unit() as unit:
+            assert await unit.licences.issue_many(asked) == [licence("lic-o2", of="o2"), licence()]
+            assert await unit.licences.issue_many(asked) == [licence("lic-o2", of="o2"), licence()]
+            assert await unit.licences.issue_many([]) == []
+        await opened(store, order(29_000_125, name="o3"))
+        with pytest.raises(RefusedError, match="settled"):
+            async with store.unit() as unit:
+                await unit.licences.issue_many([licence("lic-o2", of="o2"), licence("lic-o3", of="o3")])
 
     async def test_two_who_issue_at_once_issue_one(self, store: Store):
         await settled(store)

@@ -71,6 +71,9 @@ class FakeLedger(Shelf):
             await self._desk.lock(f"order {order}")
         return self._books.sales.get(order)
 
+    async def sales(self, orders: Collection[OrderId]) -> list[Sale]:
+        return [self._books.sales[one] for one in sorted(set(orders)) if one in self._books.sales]
+
     async def sales_of(self, buyer: BuyerId, limit: int = 20) -> list[Sale]:
         of_buyer = [one for one in self._books.sales.values() if one.buyer == buyer]
         return sorted(of_buyer, key=lambda one: (one.order.created_at, one.order.id), reverse=True)[:limit]
@@ -147,6 +150,10 @@ class FakeLedger(Shelf):
     async def record(self, entry: AuditEntry) -> None:
         self._write(lambda books: books.record(entry))
 
+    async def record_many(self, entries: Sequence[AuditEntry]) -> None:
+        for one in entries:
+            await self.record(one)
+
     async def audit(self, order: OrderId) -> list[AuditEntry]:
         return [one for one in self._books.entries.values() if one.order == order]
 
@@ -174,6 +181,10 @@ class FakeLedger(Shelf):
 class FakeOutbox(Shelf):
     async def put(self, message: Message) -> None:
         self._write(lambda books: books.put(message), "outbox")
+
+    async def put_many(self, messages: Sequence[Message]) -> None:
+        for one in messages:
+            await self.put(one)
 
     async def waiting(
         self,
@@ -208,6 +219,9 @@ class FakeLicences(Shelf):
     async def issue(self, licence: IssuedLicence) -> IssuedLicence:
         await self._desk.lock(f"licence of {licence.order}")
         return self._write(lambda books: books.issue(licence))
+
+    async def issue_many(self, licences: Sequence[IssuedLicence]) -> list[IssuedLicence]:
+        return [await self.issue(one) for one in licences]
 
     async def get(self, licence: str, *, for_update: bool = False) -> IssuedLicence | None:
         if for_update:
