@@ -22,11 +22,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from infra.lab.casefile import FaultName
 from infra.lab.chains.made import account
 from infra.lab.chains.server import StandIn
 from infra.lab.chains.together import Together
 from infra.lab.chains.ton_world import Receipt, TonWorld
 from infra.lab.chains.tron_world import TronWorld
+from infra.lab.chains.trouble import trouble
 from models.errors import ConfigurationInvalid, PaymentInvalid
 from models.payment import MOST_UNITS, Provider
 from models.payment_address import Address, Chain, parse_address
@@ -123,9 +125,19 @@ def _free_port() -> int:
         return port
 
 
+class Trouble(BaseModel):
+    """What goes wrong with a provider from now on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    provider: Provider
+    fault: FaultName | None = Field(default=None, description="None: it is well again.")
+    times: int | None = Field(default=None, ge=1, description="For so many requests; None: until it is mended.")
+
+
 @dataclass(slots=True)
 class LivingChains:
-    """Chains that keep up with the clock, served with one more route: `POST /lab/pay`."""
+    """Chains that keep up with the clock, served with two more routes: `POST /lab/pay` and `POST /lab/trouble`."""
 
     clock: Clock
     journal: Path
@@ -154,9 +166,10 @@ class LivingChains:
         return chains
 
     def app(self) -> Starlette:
-        """Return the four APIs, and the door for paying by hand."""
+        """Return the four APIs, and the doors for paying and for harming providers by hand."""
         whole = self.together.stand_in.app()
         whole.router.routes.insert(0, Route("/lab/pay", self.pay, methods=["POST"]))
+        whole.router.routes.insert(0, Route("/lab/trouble", self.harm, methods=["POST"]))
         return whole
 
     def catch_up(self) -> None:
@@ -187,6 +200,18 @@ class LivingChains:
             await asyncio.to_thread(self._keep, kept)
             tx = self._put(kept)
         return JSONResponse({"tx": tx.hex(), "block_time": self.together.now().isoformat()})
+
+    async def harm(self, request: Request) -> Response:
+        """Let a provider fail, or be well again."""
+        try:
+            wish = Trouble.model_validate_json(await request.body())
+        except ValidationError as error:
+            return JSONResponse({"error": error.errors()[0]["msg"]}, 422)
+        faults = self.together.faults(wish.provider)
+        faults.mend()
+        if wish.fault is not None:
+            faults.plan(trouble(wish.fault, wish.provider), times=wish.times)
+        return JSONResponse({})
 
     def _keep(self, paid: Paid) -> None:
         with self.journal.open("a") as journal:

@@ -129,3 +129,21 @@ async def test_the_command_pays_what_is_due_with_the_orders_comment(tmp_path, cl
         assert chains.together.stand_in.ton.find(tx) is not None
         with pytest.raises(PaymentInvalid, match="base64"):
             await send(tmp_path, payment.model_copy(update={"to": str(asked.deposit)[:-1] + "!"}))
+
+
+async def test_a_provider_is_harmed_by_hand_and_mended(tmp_path, clock, environment):
+    async with serving(LivingChains.of(tmp_path, clock)) as chains, httpx.AsyncClient(trust_env=False) as client:
+
+        async def harm(**facts):
+            return (await client.post(f"{chains.url}/lab/trouble", json=facts)).status_code
+
+        async def answers():
+            return [(await client.get(f"{chains.url}/tronscan/api/block")).status_code for _ in range(3)]
+
+        assert await harm(provider="tronscan", fault="503", times=2) == 200
+        assert await answers() == [503, 503, 200]
+        assert await harm(provider="tronscan", fault="500") == 200
+        assert await answers() == [500, 500, 500]
+        assert await harm(provider="tronscan") == 200
+        assert await answers() == [200, 200, 200]
+        assert await harm(provider="tronscan", fault="sulks") == 422
