@@ -24,9 +24,11 @@ MeshError
 |   `-- LicenceRefused
 `-- BrokenError      we or the configuration are wrong: stops the flow, pages, 500
     |-- ConfigurationInvalid
+    |-- DatasetInvalid
     |-- ToolMissing
     |-- ProgramInvalid
     |-- KernelRefused
+    |-- WeightsCorrupt
     `-- ProviderKeyRefused
 """
 
@@ -217,6 +219,18 @@ class ConfigurationInvalid(BrokenError):
         self.mend = mend
 
 
+class DatasetInvalid(BrokenError):
+    """Raised when files given as a published set of incidents are not laid out as that set is.
+
+    Attributes:
+        path: Which file or folder.
+    """
+
+    def __init__(self, path: str, detail: str) -> None:
+        super().__init__(f"{path} cannot be read as this set: {detail}; check --data and --format")
+        self.path = path
+
+
 class ToolMissing(BrokenError):
     """Raised when a program of the system is not installed."""
 
@@ -239,6 +253,14 @@ class KernelRefused(BrokenError):
     def __init__(self, what: str, reason: str) -> None:
         super().__init__(f"the kernel refused {what}: {reason}")
         self.reason = reason
+
+
+class WeightsCorrupt(BrokenError):
+    """Raised when a model's weights are not the bytes that were promoted; whatever is in use stays in use."""
+
+    def __init__(self, digest: str, reason: str) -> None:
+        super().__init__(f"weights {digest[:12]} are refused: {reason}; restore them, or train and promote anew")
+        self.digest = digest
 
 
 class ProviderKeyRefused(BrokenError):
