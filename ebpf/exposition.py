@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from ebpf.collector import ProgramState
+from ebpf.page import Family, metric
 from models.ports import InterfaceCounters
 from models.telemetry import InterfaceReading
 
@@ -23,7 +24,7 @@ def nothing_missing() -> frozenset[str]:
 
 
 class CountersExposition(Collector):
-    """Read the counters at each scrape. Register it with a `prometheus_client` registry.
+    """Read the counters at each scrape: write `families` by `ebpf.page`, or register it with `prometheus_client`.
 
     Args:
         counters: Whose readings are shown; it must allow `read` from the scraping thread.
@@ -42,57 +43,60 @@ class CountersExposition(Collector):
 
     def describe(self) -> Iterator[Metric]:
         """Name the metrics without reading: registering must not touch the kernel."""
-        yield from self._interfaces(())
-        yield from _programs(())
-        yield _missing(frozenset())
+        yield from map(metric, (*_interfaces(()), *_programs(()), _missing(frozenset())))
 
     def collect(self) -> Iterator[Metric]:
         """Read once and yield every metric."""
-        yield from self._interfaces(self._counters.read())
+        yield from map(metric, self.families())
+
+    def families(self) -> Iterator[Family]:
+        """Read once and yield every metric."""
+        yield from _interfaces(self._counters.read())
         yield from _programs(self._programs())
         yield _missing(self._counters.missing() | self._others())
 
-    @staticmethod
-    def _interfaces(readings: tuple[InterfaceReading, ...]) -> Iterator[Metric]:
-        kinds = ["interface", "direction", "traffic", "size", "protocol"]
-        packets = CounterMetricFamily(
-            "ebpf_packets", "Packets counted; a GSO packet counts as its segments.", labels=kinds
-        )
-        size = CounterMetricFamily("ebpf_bytes", "Bytes of frames counted, headers of every segment in.", labels=kinds)
-        carrier = GaugeMetricFamily("ebpf_interface_carrier", "1 while the link layer is up.", labels=["interface"])
-        changes = CounterMetricFamily("ebpf_interface_carrier_changes", "Carrier transitions.", labels=["interface"])
-        mtu = GaugeMetricFamily("ebpf_interface_mtu_bytes", "Largest packet the interface takes.", labels=["interface"])
-        for reading in readings:
-            for row in reading.counts:
-                labels = [reading.name, row.direction, row.traffic, row.size, row.protocol]
-                packets.add_metric(labels, row.packets)
-                size.add_metric(labels, row.bytes)
-            carrier.add_metric([reading.name], float(reading.has_carrier))
-            changes.add_metric([reading.name], reading.carrier_changes)
-            mtu.add_metric([reading.name], reading.mtu)
-        yield from (packets, size, carrier, changes, mtu)
+
+def _interfaces(readings: tuple[InterfaceReading, ...]) -> tuple[Family, ...]:
+    kinds, name = ("interface", "direction", "traffic", "size", "protocol"), ("interface",)
+    packets = Family("ebpf_packets_total", "counter", "Packets counted; a GSO packet counts as its segments.", kinds)
+    size = Family("ebpf_bytes_total", "counter", "Bytes of frames counted, headers of every segment in.", kinds)
+    carrier = Family("ebpf_interface_carrier", "gauge", "1 while the link layer is up.", name)
+    changes = Family("ebpf_interface_carrier_changes_total", "counter", "Carrier transitions.", name)
+    mtu = Family("ebpf_interface_mtu_bytes", "gauge", "Largest packet the interface takes.", name)
+    for reading in readings:
+        for row in reading.counts:
+            labels = (reading.name, row.direction, row.traffic, row.size, row.protocol)
+            packets.add(labels, row.packets)
+            size.add(labels, row.bytes)
+        carrier.add((reading.name,), int(reading.has_carrier))
+        changes.add((reading.name,), reading.carrier_changes)
+        mtu.add((reading.name,), reading.mtu)
+    return packets, size, carrier, changes, mtu
 
 
-def _programs(programs: tuple[ProgramState, ...]) -> Iterator[Metric]:
-    labels = ["program", "interface"]
-    attached = GaugeMetricFamily("ebpf_program_attached", "1 while the kernel runs the program there.", labels=labels)
-    time = CounterMetricFamily(
-        "ebpf_program_run_time_seconds", "Time in the program; with kernel.bpf_stats_enabled=1 only.", labels=labels
+def _programs(programs: tuple[ProgramState, ...]) -> tuple[Family, ...]:
+    labels = ("program", "interface")
+    attached = Family("ebpf_program_attached", "gauge", "1 while the kernel runs the program there.", labels)
+    time = Family(
+        "ebpf_program_run_time_seconds_total",
+        "counter",
+        "Time in the program; with kernel.bpf_stats_enabled=1 only.",
+        labels,
     )
-    runs = CounterMetricFamily(
-        "ebpf_program_runs", "Runs of the program; with kernel.bpf_stats_enabled=1 only.", labels=labels
+    runs = Family(
+        "ebpf_program_runs_total", "counter", "Runs of the program; with kernel.bpf_stats_enabled=1 only.", labels
     )
     for one in programs:
-        where = [one.program, one.interface]
-        attached.add_metric(where, float(one.is_attached))
+        where = (one.program, one.interface)
+        attached.add(where, int(one.is_attached))
         if one.runs is not None:
-            time.add_metric(where, one.runs.seconds)
-            runs.add_metric(where, one.runs.count)
-    yield from (attached, time, runs)
+            time.add(where, one.runs.seconds)
+            runs.add(where, one.runs.count)
+    return attached, time, runs
 
 
-def _missing(signals: frozenset[str]) -> Metric:
-    missing = GaugeMetricFamily("ebpf_signal_missing", "1 for what this node cannot measure.", labels=["signal"])
+def _missing(signals: frozenset[str]) -> Family:
+    missing = Family("ebpf_signal_missing", "gauge", "1 for what this node cannot measure.", ("signal",))
     for signal in sorted(signals):
-        missing.add_metric([signal], 1)
+        missing.add((signal,), 1)
     return missing

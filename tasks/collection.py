@@ -8,16 +8,18 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 
 import psutil
 import structlog
-from prometheus_client import CollectorRegistry, start_http_server
 
 from ebpf.bcc_backend import loader_for
 from ebpf.collector import EbpfInterfaceCounters, PsutilInterfaceCounters
 from ebpf.exposition import CountersExposition
 from ebpf.libbpf import network_namespace
+from ebpf.page import page
+from ebpf.page_server import serve
 from ebpf.tracing import Tracing
 from ebpf.tracing_exposition import TracingExposition
 from infra.node.actuator import ActuatorClient
@@ -197,19 +199,13 @@ def serve_metrics(place: NodePlace, counters: Counters, tracing: Tracing, *, por
     Returns:
         What stops it.
     """
-    registry = CollectorRegistry()
-    registry.register(
-        CountersExposition(counters, programs=lambda: counters.programs() + tracing.programs(), missing=tracing.missing)
+    shown = CountersExposition(
+        counters, programs=lambda: counters.programs() + tracing.programs(), missing=tracing.missing
     )
-    registry.register(TracingExposition(tracing))
-    server, thread = start_http_server(port, addr=place.management or "127.0.0.1", registry=registry)
-
-    def stop() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-    return stop
+    traced = TracingExposition(tracing)
+    return serve(
+        lambda: page(chain(shown.families(), traced.families())), address=place.management or "127.0.0.1", port=port
+    )
 
 
 @asynccontextmanager

@@ -14,14 +14,14 @@ import resource
 import subprocess
 import sys
 import time
+from itertools import chain
 from pathlib import Path
-
-from prometheus_client import CollectorRegistry, generate_latest
 
 from ebpf.capabilities import drop_capabilities
 from ebpf.collector import EbpfInterfaceCounters
 from ebpf.exposition import CountersExposition
 from ebpf.libbpf import network_namespace
+from ebpf.page import page
 from ebpf.tracing import Tracing
 from ebpf.tracing_exposition import TracingExposition
 from infra.log import configure
@@ -45,12 +45,15 @@ def main() -> None:
     tracing = Tracing(namespace=network_namespace())
     # As a collector should, so that what it costs is measured too.
     drop_capabilities(lambda: (counters.read(), tracing.read()))
-    registry = CollectorRegistry()
-    registry.register(
-        CountersExposition(counters, programs=lambda: counters.programs() + tracing.programs(), missing=tracing.missing)
+    shown = CountersExposition(
+        counters, programs=lambda: counters.programs() + tracing.programs(), missing=tracing.missing
     )
-    registry.register(TracingExposition(tracing))
-    generate_latest(registry)  # what is made at the first scrape is no cost of running
+    traced = TracingExposition(tracing)
+
+    def scrape() -> None:
+        page(chain(shown.families(), traced.families()))
+
+    scrape()  # what is made at the first one is no cost of running
     before, start = time.process_time(), time.monotonic()
     scraped, longest = start, 0.0
     readings = scrapes = 0
@@ -60,13 +63,12 @@ def main() -> None:
         readings += 1
         if now - scraped >= SCRAPE_SECONDS:
             scraped = now
-            generate_latest(registry)
+            scrape()
             scrapes += 1
             longest = max(longest, time.monotonic() - now)
         time.sleep(max(0.0, start + readings / hertz - time.monotonic()))
     used, passed = time.process_time() - before, time.monotonic() - start
-    page = resource.getpagesize()
-    resident = int(Path("/proc/self/statm").read_text().split()[1]) * page
+    resident = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     counters.close()
     tracing.close()
     answer = {
