@@ -34,7 +34,10 @@ def _programs_at(name, interface="end"):
             filters = []
         finally:
             routes.close()
-        links = [one for hook in (_TCX_INGRESS, _TCX_EGRESS) for one in libbpf().attached_programs(index, hook)]
+        try:
+            links = [one for hook in (_TCX_INGRESS, _TCX_EGRESS) for one in libbpf().attached_programs(index, hook)]
+        except OSError:  # before 6.6: no TCX
+            links = []
         return sorted(links + filters)
 
     return inside(name, look)
@@ -189,6 +192,9 @@ def test_what_was_attached_to_a_vanished_interface_is_seen_as_gone_and_attached_
 
 def test_a_killed_process_leaves_nothing_attached(pair):
     """Links are descriptors: the kernel closes them for us, kill -9 included."""
+    with entered(pair.a), EBPFLoader() as loader:
+        if loader.attach_to_interface(loader.load_program("tc_classifier.o"), "end").hook is Hook.CLSACT:
+            pytest.skip("no TCX before 6.6, and a clsact filter outlives a kill (ebpf/hooks.py)")
     script = (
         "import time\n"
         "from ebpf.collector import EbpfInterfaceCounters\n"
