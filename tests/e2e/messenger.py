@@ -57,6 +57,7 @@ class Person:
     """Somebody with a telephone: speaks and hears through the stand-in's door."""
 
     def __init__(self, url: str, number: int, language: str) -> None:
+        self.number = number
         self._door = f"{url}/people/{number}"
         self._language = language
 
@@ -68,7 +69,7 @@ class Person:
         """Press the newest button with these words."""
         await self._post("press", {"button": label})
 
-    async def hears(self, words: str) -> str:
+    async def hears(self, words: str, *, within: float = ANSWER_SECONDS) -> str:
         """Wait until the bot's chat holds these words, and return the newest message that does."""
 
         async def heard() -> str | NotYet:
@@ -78,7 +79,7 @@ class Person:
             found = [one for one in said if words in one]
             return found[-1] if found else NotYet("\n---\n".join(said))
 
-        return await until(f"the bot to say {words!r}", heard, within=ANSWER_SECONDS)
+        return await until(f"the bot to say {words!r}", heard, within=within)
 
     async def _post(self, what: str, wish: dict[str, str]) -> None:
         async with httpx.AsyncClient(trust_env=False) as client:
