@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING
 from infra.clock import SystemClock
 from infra.log import configure
 from infra.settings import Settings
+from models.diagnosing import ON_THE_LAB, Engine, Measured
 from models.errors import ConfigurationInvalid
+from models.incident import FaultKind
+from models.meshsnapshot import MeshWindow
 from models.payment_address import Address, Chain
 from models.payment_policy import PaymentPolicy
 from models.ports import Clock, Signer, Store
@@ -41,6 +44,8 @@ class Adapters:
         chains: The chains' providers, opened in this event loop; None: whoever scans opens the installation's own.
         deposits: Our addresses on each chain, a chain without one is not scanned; None: as the shop's settings say.
         policy: The rules of payment that are a choice; None: as the shop's settings say.
+        engine: Ranks elements beside the rules; None: the rules alone.
+        measured: Where it was measured better than they, and so decides.
         epoch: The watch run's fencing token in the process that watches; None elsewhere (the stored one is used).
     """
 
@@ -53,6 +58,8 @@ class Adapters:
     chains: ChainProviders | None = None
     deposits: Mapping[Chain, tuple[Address, ...]] | None = None
     policy: PaymentPolicy | None = None
+    engine: Engine | None = None
+    measured: Mapping[FaultKind, Measured] = field(default_factory=lambda: ON_THE_LAB)
     epoch: int | None = None
     _observers: dict[str, Observer] = field(default_factory=dict)
 
@@ -67,7 +74,8 @@ class Adapters:
                 declared = await uow.meshes.load(mesh)
             if declared is None:
                 raise ConfigurationInvalid(f"no mesh named {mesh} was declared", "bring one up with `x0tta6bl4 up`")
-            self._observers[mesh] = Observer(self.store, declared)
+            window = None if self.engine is None else MeshWindow(declared)
+            self._observers[mesh] = Observer(self.store, declared, window=window)
         return self._observers[mesh]
 
 
