@@ -176,12 +176,18 @@ class HostReading:
     """The node's own health and IPv4 forwarding counters (`/proc/net/snmp` of its namespace).
 
     Attributes:
-        cpu_pressure: PSI cpu "some" share of the time since the previous sample, 0..1.
+        cpu_pressure: PSI cpu "some" share of the time since the previous sample, 0..1; 0 where `"pressure"` is missing.
         forwarded: IpForwDatagrams (in kernels >= 6.x: packets forwarded), cumulative.
         address_errors: IpInAddrErrors, cumulative: grows when forwarding is off.
         no_routes: IpOutNoRoutes + IpInNoRoutes, cumulative.
         daemon: State of the routing daemon's process.
         kernel: What tracing programs count; samples stored before there were any lack it.
+        memory_pressure: PSI memory "some", likewise 0..1; None where it is not measured (`"pressure"`).
+        io_pressure: PSI io "some", likewise.
+        softirq_share: Share of the time of the machine's CPUs that went into software interrupts since the previous
+            sample, 0..1, counted in clock ticks of usually 10 ms; None where it is not measured (`"softirq"`).
+        softirq_squeezes: Times the machine's CPUs stopped taking in packets with some left, out of budget; cumulative
+            since boot; None likewise.
     """
 
     cpu_pressure: float
@@ -190,6 +196,18 @@ class HostReading:
     no_routes: int
     daemon: DaemonState
     kernel: KernelReading = KernelReading()
+    memory_pressure: float | None = None
+    io_pressure: float | None = None
+    softirq_share: float | None = None
+    softirq_squeezes: int | None = None
+
+    def missing(self) -> frozenset[str]:
+        """Name what is not measured here, for `Sample.missing`; what `kernel` lacks is told by who reads that."""
+        signals = {
+            "pressure": (self.memory_pressure, self.io_pressure),
+            "softirq": (self.softirq_share, self.softirq_squeezes),
+        }
+        return frozenset(name for name, values in signals.items() if None in values)
 
 
 class DriftKind(StrEnum):

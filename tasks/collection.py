@@ -88,6 +88,8 @@ class Station:
         if host is not None and self.kernel is not None:
             host = replace(host, kernel=self.kernel.read())
         missing = self.counters.missing() | (self.kernel.missing() if self.kernel else frozenset())
+        if host is not None:
+            missing |= host.missing()
         taken = Sample(
             node=self.node,
             epoch=self.epoch,

@@ -35,10 +35,12 @@ _WHOLE = 16384
 # A notice can be lost between two sockets' lives; the configuration is read afresh at least this often.
 _REREAD_S = 10.0
 _MICROSECONDS = 1_000_000
+# Of /proc/stat's first line, those that add up to the time of all CPUs.
+_TICK_KINDS = 8
 
 
 def pressure_total_us(content: str) -> int:
-    """Return the cumulative microseconds of `/proc/pressure/cpu`, line `some`.
+    """Return the cumulative microseconds of a file of `/proc/pressure`, line `some`.
 
     Raises:
         ValueError: there is no such line.
@@ -56,11 +58,30 @@ def forwarding_counters(content: str) -> dict[str, int]:
     return dict(zip(names, map(int, values), strict=True))
 
 
+def cpu_ticks(content: str) -> tuple[int, int]:
+    """Return the clock ticks that all CPUs spent in software interrupts, and in all, by the first line of `/proc/stat`.
+
+    Raises:
+        ValueError: it is no such file.
+    """
+    # user, nice, system, idle, iowait, irq, softirq, steal; what follows is part of the first two.
+    ticks = [int(one) for one in content.partition("\n")[0].removeprefix("cpu ").split()[:_TICK_KINDS]]
+    if len(ticks) < _TICK_KINDS:
+        message = "no line `cpu` with eight numbers in /proc/stat"
+        raise ValueError(message)
+    return ticks[6], sum(ticks)
+
+
+def squeezes(content: str) -> int:
+    """Return how often a CPU of `/proc/net/softnet_stat` ran out of its budget: a line a CPU, hexadecimal."""
+    return sum(int(line.split()[2], 16) for line in content.splitlines())
+
+
 class PressureGauge:
-    """The share of time in which some task waited for a CPU, since the last reading."""
+    """The share of time in which some task waited for a CPU (or memory, or a disk), since the last reading."""
 
     def __init__(self, path: Path = Path("/proc/pressure/cpu")) -> None:
-        """Open the gauge; a kernel without PSI reads as no pressure, because nothing can be said of it."""
+        """Open the gauge of one resource; a kernel without PSI reads as no pressure to those who ask for `share`."""
         self._descriptor = _opened(path)
         self._at_s = time.monotonic()
         self._total_us = self._total()
@@ -76,6 +97,39 @@ class PressureGauge:
         share = (total_us - self._total_us) / elapsed_us
         self._at_s, self._total_us = now_s, total_us
         return min(1.0, max(0.0, share))
+
+    def measured(self) -> float | None:
+        """Return the share; None on a kernel without PSI."""
+        return None if self._descriptor is None else self.share()
+
+    def close(self) -> None:
+        """Give the file back. Safe to call twice."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+class SoftirqGauge:
+    """The share of the CPUs' time that went into software interrupts, since the last reading."""
+
+    def __init__(self, path: Path = Path("/proc/stat")) -> None:
+        """Open the gauge; the file is the machine's, whatever the namespace."""
+        self._descriptor = _opened(path)
+        content = _read(self._descriptor)
+        self._before = cpu_ticks(content) if content else (0, 0)
+        self._share: float | None = None
+
+    def share(self) -> float | None:
+        """Return 0..1 since the previous call (or the opening), or what it was then if no tick passed; None without."""
+        content = _read(self._descriptor)
+        if not content:
+            return None
+        now = cpu_ticks(content)
+        inside, passed = (after - before for after, before in zip(now, self._before, strict=True))
+        if passed > 0:
+            # The kernel corrects idle time now and then, downwards too.
+            self._share, self._before = min(1.0, max(0.0, inside / passed)), now
+        return self._share
 
     def close(self) -> None:
         """Give the file back. Safe to call twice."""
@@ -96,8 +150,12 @@ class LinuxSenses:
         self._place = place
         self._clock = clock or SystemClock()
         self._pressure = PressureGauge()
+        self._memory = PressureGauge(Path("/proc/pressure/memory"))
+        self._io = PressureGauge(Path("/proc/pressure/io"))
+        self._softirq = SoftirqGauge()
         with entered(place.netns):
             self._snmp = _opened(Path("/proc/thread-self/net/snmp"))
+            self._softnet = _opened(Path("/proc/thread-self/net/softnet_stat"))
             self._sysctls = {name: _opened(path_of(name)) for name in allowed(place)}
             self._netlink = Netlink()
             self._changes = Changes()
@@ -105,11 +163,12 @@ class LinuxSenses:
         self._read_at_s = 0.0
 
     def host(self) -> HostReading | None:
-        """Read pressure, forwarding counters and the daemon's state; None without /proc/net/snmp."""
+        """Read pressure, software interrupts, forwarding counters, the daemon's state; None without /proc/net/snmp."""
         content = _read(self._snmp)
         if not content:
             return None
         ip = forwarding_counters(content)
+        softnet = _read(self._softnet)
         return HostReading(
             cpu_pressure=self._pressure.share(),
             forwarded=ip["ForwDatagrams"],
@@ -117,6 +176,10 @@ class LinuxSenses:
             # Some kernels do not show arrivals without a route in this file.
             no_routes=ip["OutNoRoutes"] + ip.get("InNoRoutes", 0),
             daemon=look(self._place.daemon) if self._place.daemon else DaemonState.ABSENT,
+            memory_pressure=self._memory.measured(),
+            io_pressure=self._io.measured(),
+            softirq_share=self._softirq.share(),
+            softirq_squeezes=squeezes(softnet) if softnet else None,
         )
 
     def configuration(self) -> NodeBaseline:
@@ -153,11 +216,12 @@ class LinuxSenses:
 
     def close(self) -> None:
         """Give files and sockets back. Safe to call twice."""
-        self._pressure.close()
+        for gauge in (self._pressure, self._memory, self._io, self._softirq):
+            gauge.close()
         self._netlink.close()
         self._changes.close()
-        _close_all([self._snmp, *self._sysctls.values()])
-        self._snmp, self._sysctls = None, {}
+        _close_all([self._snmp, self._softnet, *self._sysctls.values()])
+        self._snmp, self._softnet, self._sysctls = None, None, {}
 
 
 def _opened(path: Path) -> int | None:

@@ -1,6 +1,7 @@
 """Samples as documents: what was stored before a field was there still reads."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from infra.db.documents import decode, encode
@@ -24,3 +25,11 @@ def test_what_tracing_programs_told_comes_back_from_a_document_unchanged():
     host = HostReading(0.5, 10, 0, 0, DaemonState.RUNNING, kernel)
     sample = Sample(NodeId("n1"), 1, 0, AT, host=host)
     assert decode(Sample, encode(Sample, sample)) == sample
+
+
+def test_pressure_and_software_interrupts_of_which_one_half_is_not_measured_are_missing():
+    assert HOST.missing() == {"pressure", "softirq"}
+    measured = replace(HOST, memory_pressure=0.0, io_pressure=0.1, softirq_share=0.2, softirq_squeezes=0)
+    assert measured.missing() == frozenset()
+    assert replace(measured, io_pressure=None).missing() == {"pressure"}
+    assert replace(measured, softirq_share=None).missing() == {"softirq"}

@@ -60,6 +60,20 @@ async def test_a_sample_carries_what_tracing_programs_count_and_names_what_they_
 
 
 @virtual_time
+async def test_a_sample_names_what_the_host_does_not_measure():
+    one = station(MESH, NODE, FakeStore(), LoopClock())
+    assert one.sample().missing >= {"pressure", "softirq"}
+    one.senses.reading = replace(
+        one.senses.reading, memory_pressure=0.0, io_pressure=0.0, softirq_share=0.01, softirq_squeezes=3
+    )
+    sample = one.sample()
+    assert sample.host.softirq_squeezes == 3
+    assert not sample.missing & {"pressure", "softirq"}
+    one.senses.reading = None
+    assert one.sample().host is None
+
+
+@virtual_time
 async def test_samples_wait_while_the_database_is_away_and_are_stored_once_and_in_order_afterwards():
     store, clock = FakeStore(), LoopClock()
     one = station(MESH, NODE, store, clock)
