@@ -1,0 +1,202 @@
+"""Which model may serve: records of what was fitted, and the gate that a new one has to pass."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+import numpy as np
+
+from models.fitting import Checkpoint, Example
+from models.graphinputs import COLUMNS, GraphInputs
+from models.graphsage import forward, softmax_with_none
+from models.snapshot import FloatArray
+from models.weights import Weights
+
+# Ranks 1..5, as the published comparisons average them.
+DEPTH = 5
+# A candidate that is worse by less than this is not called worse: about one incident in two hundred.
+SLACK = 0.005
+# Three robust deviations, in the columns' units: from here on a dependency counts as straying.
+STRAYS = math.log1p(3.0) / 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How well a ranking found the roots of incidents that have one in view.
+
+    Attributes:
+        top1: Share of incidents whose first element is a root, 0..1; equals are counted in expectation.
+        average5: Mean over k = 1..5 of the same for the first k.
+        surprise: Mean -log of the confidence in the truth over all incidents, nats; None for rules without one.
+        n: Incidents with a root.
+    """
+
+    top1: float
+    average5: float
+    surprise: float | None
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a candidate serves from now on, and why."""
+
+    is_promoted: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRecord:
+    """A fitted model as it is kept.
+
+    Attributes:
+        digest: SHA-256 of `weights`; its name everywhere.
+        weights: As `models.weights.write` wrote them.
+        config: What the fit was asked for.
+        metrics: Scores on the held-out incidents, its own and its rivals'.
+        data_digest: SHA-256 over everything it was fitted on.
+        made_at: Aware UTC.
+        verdict: The gate's sentence.
+        promoted_at: When it began to serve last; None: it never did.
+    """
+
+    digest: str
+    weights: bytes
+    config: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    data_digest: str
+    made_at: datetime
+    verdict: str
+    promoted_at: datetime | None = None
+
+
+class ModelRepository(Protocol):
+    """Fitted models, and where unfinished fits stand."""
+
+    async def add(self, record: ModelRecord) -> None:
+        """Store; a known digest keeps its weights and promotion, and takes the new metrics and verdict."""
+
+    async def promote(self, digest: str, now: datetime) -> None:
+        """Let this one serve from now on.
+
+        Raises:
+            ConfigurationInvalid: there is none of that digest.
+        """
+
+    async def promoted(self) -> ModelRecord | None:
+        """Return the one promoted last."""
+
+    async def recent(self, limit: int = 20) -> list[ModelRecord]:
+        """Return the newest, latest first."""
+
+    async def keep_checkpoint(self, run: str, checkpoint: Checkpoint, now: datetime) -> None:
+        """Remember where a fit stands; an earlier epoch never takes the place of a later one."""
+
+    async def checkpoint(self, run: str) -> Checkpoint | None:
+        """Return where a fit stood when it was last heard of."""
+
+    async def drop_checkpoints(self, run: str, *, before: datetime) -> None:
+        """Forget a finished fit, and those not heard of since `before`."""
+
+
+def judge(candidate: Score, rivals: Mapping[str, Score], serving: Score | None) -> Verdict:
+    """Let a candidate serve only when it beats every simple rule and is no worse than the one that serves.
+
+    Args:
+        candidate: On incidents that no fit has seen.
+        rivals: Simple rules on the very same incidents.
+        serving: The promoted model on the same; None: there is none.
+    """
+    if not candidate.n:
+        return Verdict(False, "not promoted: no held-out incident has a root in view, so nothing was proven")
+    for name, rival in sorted(rivals.items()):
+        if candidate.top1 <= rival.top1 or candidate.average5 <= rival.average5:
+            return Verdict(
+                False,
+                f"not promoted: top-1 {candidate.top1:.3f} and Avg@5 {candidate.average5:.3f} do not both beat "
+                f"{name}'s {rival.top1:.3f} and {rival.average5:.3f} (n={candidate.n})",
+            )
+    if serving is not None:
+        if candidate.top1 < serving.top1 - SLACK or candidate.average5 < serving.average5 - SLACK:
+            return Verdict(
+                False,
+                f"not promoted: top-1 {candidate.top1:.3f} and Avg@5 {candidate.average5:.3f} are worse than the "
+                f"serving model's {serving.top1:.3f} and {serving.average5:.3f} (n={candidate.n})",
+            )
+        if (candidate.surprise or 0.0) > (serving.surprise or 0.0) + SLACK:
+            return Verdict(
+                False,
+                f"not promoted: its confidence is less honest than the serving model's, {candidate.surprise:.3f} "
+                f"nats an incident against {serving.surprise:.3f} (n={candidate.n})",
+            )
+    return Verdict(
+        True, f"promoted: top-1 {candidate.top1:.3f}, Avg@5 {candidate.average5:.3f} (n={candidate.n}) beat every rule"
+    )
+
+
+def score_of_model(weights: Weights, examples: Sequence[Example]) -> Score:
+    """Score a fitted model."""
+    answers, surprises = [], []
+    for one in examples:
+        scores, none = forward(weights, one.inputs)
+        shares, rest = softmax_with_none(scores / weights.shape.temperature, none)
+        believed = float(shares[list(one.roots)].sum()) if one.roots else rest
+        surprises.append(-math.log(max(believed, 1e-12)))
+        answers.append(scores)
+    top1, average5, n = _hits(answers, examples)
+    return Score(top1, average5, float(np.mean(surprises)) if surprises else None, n)
+
+
+def scores_of_rules(examples: Sequence[Example]) -> dict[str, Score]:
+    """Score what needs no learning: chance, the worst signal (n-sigma), and traversal of the dependencies."""
+    rules = {"random": _by_chance, "nsigma": _by_worst, "traversal": _by_traversal}
+    found = {}
+    for name, rule in rules.items():
+        top1, average5, n = _hits([rule(one.inputs) for one in examples], examples)
+        found[name] = Score(top1, average5, None, n)
+    return found
+
+
+def chance_in_first(scores: FloatArray, roots: Sequence[int], k: int) -> float:
+    """Return P(a root is among the first k) when equals are put in random order."""
+    best = float(max(scores[list(roots)]))
+    ahead = int((scores > best).sum())
+    level = int((scores == best).sum())
+    level_roots = sum(float(scores[root]) == best for root in roots)
+    taken = min(max(k - ahead, 0), level)
+    return 1.0 - math.comb(level - level_roots, taken) / math.comb(level, taken)
+
+
+def _hits(answers: Sequence[FloatArray], examples: Sequence[Example]) -> tuple[float, float, int]:
+    chances = [
+        [chance_in_first(scores, one.roots, k) for k in range(1, DEPTH + 1)]
+        for scores, one in zip(answers, examples, strict=True)
+        if one.roots
+    ]
+    if not chances:
+        return 0.0, 0.0, 0
+    table = np.array(chances)
+    return float(table[:, 0].mean()), float(table.mean()), len(chances)
+
+
+def _by_chance(inputs: GraphInputs) -> FloatArray:
+    return np.zeros(len(inputs.features))
+
+
+def _by_worst(inputs: GraphInputs) -> FloatArray:
+    worst: FloatArray = inputs.features[:, COLUMNS.index("worst")]
+    return worst
+
+
+def _by_traversal(inputs: GraphInputs) -> FloatArray:
+    """Prefer what strays while nothing that it depends on does (PetShop's baseline); equals by the worst signal."""
+    worst = _by_worst(inputs)
+    straying = worst >= STRAYS
+    excused = np.zeros(len(worst), dtype=bool)
+    others = inputs.edges[inputs.edges[:, 0] != inputs.edges[:, 1]]
+    excused[others[straying[others[:, 1]], 0]] = True
+    return np.where(straying & ~excused, 10.0, 0.0) + worst
