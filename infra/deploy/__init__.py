@@ -1,0 +1,1 @@
+"""How it is shipped: images, chart, units, and what watches a running installation."""

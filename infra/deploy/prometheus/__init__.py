@@ -1,0 +1,1 @@
+"""Prometheus: who is scraped, and the rules that judge it."""
