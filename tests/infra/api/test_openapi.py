@@ -59,6 +59,7 @@ def test_names_every_route():
         "/api/v1/incidents/{incident}",
         "/api/v1/heal",
         "/api/v1/heal/{request}",
+        "/api/v1/alerts",
         "/api/v1/decisions",
         "/api/v1/pause",
         "/api/v1/resume",
