@@ -48,6 +48,8 @@ if [ -n "${FOR_TESTS:-}" ] && [ "$(id -u)" = 0 ]; then
     need chromium chromium
     need bpftool bpftool
     need ping iputils-ping
+    need promtool prometheus
+    need amtool prometheus-alertmanager
 fi
 
 if [ ${#wanted[@]} -gt 0 ]; then
@@ -79,7 +81,7 @@ if [ ${#wanted[@]} -gt 0 ]; then
     trap - EXIT
     # Enabled is not started: without this the next boot would start them.
     if [ -d /run/systemd/system ]; then
-        for service in babeld bird postgresql; do
+        for service in babeld bird postgresql prometheus prometheus-alertmanager; do
             systemctl disable --now "$service" >/dev/null 2>&1 || say "service $service was not there to disable"
         done
     fi

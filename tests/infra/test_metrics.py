@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,6 +17,7 @@ from models.mesh import Mesh, Node, NodeId
 from models.ports import LongRun
 from models.remedy import ActionState
 from models.telemetry import Sample
+from tests.infra.deploy.tools import tool
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 MESH = Mesh("lab", (Node(NodeId("n0"), "10.42.0.1"), Node(NodeId("n1"), "10.42.0.2")), ())
@@ -125,10 +125,6 @@ def test_counters_end_in_total_ages_in_seconds_and_no_label_is_unbounded():
 
 
 def test_promtool_finds_nothing_to_mend():
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is not installed (apt-get install prometheus)")
-    done = subprocess.run(
-        [promtool, "check", "metrics"], check=False, input=exposed(SEEN, busy()), capture_output=True, text=True
-    )
+    command = [tool("promtool"), "check", "metrics"]
+    done = subprocess.run(command, check=False, input=exposed(SEEN, busy()), capture_output=True, text=True)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
