@@ -19,10 +19,10 @@ from infra.chains.providers import ChainProviders, open_providers
 from infra.chains.settings import ChainSettings
 from infra.metrics_payments import ScanMetrics
 from models.errors import RefusedError
-from models.payment import OrderState, Provider, Transfer
+from models.payment import OrderId, OrderState, Provider, Transfer
 from models.payment_address import Address, Chain
 from models.payment_looking import AWAY_AFTER, READERS, TAKE_OVER_AFTER, Told, is_hopeless, look_again_at, whom_to_ask
-from models.payment_matching import match
+from models.payment_matching import Unmatched, match
 from models.payment_ports import Proof
 from models.payment_state import advance
 from models.ports import UnitOfWork
@@ -35,8 +35,8 @@ log = structlog.get_logger()
 MOST_ASKS = 12
 """Proofs a tick: more than any free key allows in that time, few enough that a burst does not stop the reading."""
 
-MOST_AT_ONCE = 50
-"""Booked in one transaction: its orders stay locked meanwhile, and what is committed is not done again after a kill."""
+MOST_AT_ONCE = 500
+"""Booked in one transaction of some sixteen statements: half a second, in which its orders stay locked."""
 
 REFUSED_PAUSE = timedelta(minutes=5)
 """For a transaction that the schema refuses to book: a person was alerted, and nothing else need wait for it."""
@@ -360,9 +360,12 @@ class Scanner:
             if not overdue:
                 return 0
             coming = await self._coming(uow, now)
+            meant: dict[OrderId | Unmatched, list[Transfer]] = {}
+            for one in coming:
+                meant.setdefault(match(one, overdue, policy=policy), []).append(one)
             changes = []
             for order in overdue:
-                theirs = [one for one in coming if match(one, overdue, policy=policy) == order.id]
+                theirs = meant.get(order.id, [])
                 moved = advance(order, theirs, now, policy=policy, scanned_until=scanned_until)
                 if moved != order:
                     changes.append((order, moved, theirs))

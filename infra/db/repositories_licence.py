@@ -6,11 +6,12 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, or_, select, update
+from sqlalchemy import Row, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
-from infra.db.tables_money import AdmissionRow, LicenceRow, OutboxRow
-from infra.db.transaction import Transaction
+from infra.db.documents import encode
+from infra.db.tables_money import FACTS, AdmissionRow, LicenceRow, OutboxRow
+from infra.db.transaction import Transaction, among
 from models.errors import BrokenError
 from models.ledger import Admission, IssuedLicence, Message, MessageKind
 from models.payment import OrderId
@@ -41,6 +42,24 @@ ADMISSION_COLUMNS = (
     AdmissionRow.until,
     AdmissionRow.closed_at,
 )
+
+# Rows as arrays, here and below: one statement for any number of them, planned once.
+PUT = text("""
+INSERT INTO outbox (key, kind, recipient, order_id, facts, written_at, next_at, tries)
+SELECT key, kind, recipient, order_id, CAST(facts AS jsonb), written_at, written_at, tries
+FROM unnest(CAST(:key AS text[]), CAST(:kind AS text[]), CAST(:recipient AS text[]), CAST(:order_id AS text[]),
+            CAST(:facts AS text[]), CAST(:written_at AS timestamptz[]), CAST(:tries AS bigint[]))
+    WITH ORDINALITY AS told (key, kind, recipient, order_id, facts, written_at, tries, turn)
+ORDER BY turn
+ON CONFLICT DO NOTHING
+""")
+ISSUE = text("""
+INSERT INTO licences (id, order_id, plan, devices, issued_at, expires_at, revoked_at)
+SELECT * FROM unnest(CAST(:id AS text[]), CAST(:order_id AS text[]), CAST(:plan AS text[]),
+                     CAST(:devices AS bigint[]), CAST(:issued_at AS timestamptz[]),
+                     CAST(:expires_at AS timestamptz[]), CAST(:revoked_at AS timestamptz[]))
+ON CONFLICT (order_id) DO NOTHING
+""")
 
 
 def _message_of(row: Row[Any]) -> Message:
@@ -74,20 +93,16 @@ class PostgresOutbox:
         if not messages:
             return
         await self._transaction.run(
-            insert(OutboxRow).on_conflict_do_nothing(),
-            [
-                {
-                    "key": one.key,
-                    "kind": one.kind,
-                    "recipient": one.to,
-                    "order_id": one.order,
-                    "facts": dict(one.facts),
-                    "written_at": one.written_at,
-                    "next_at": one.written_at,
-                    "tries": one.tries,
-                }
-                for one in messages
-            ],
+            PUT,
+            {
+                "key": [one.key for one in messages],
+                "kind": [one.kind for one in messages],
+                "recipient": [one.to for one in messages],
+                "order_id": [one.order for one in messages],
+                "facts": [encode(FACTS, dict(one.facts)) for one in messages],
+                "written_at": [one.written_at for one in messages],
+                "tries": [one.tries for one in messages],
+            },
         )
         self._transaction.hint("outbox")
 
@@ -145,19 +160,16 @@ class PostgresLicences:
         fresh = [one for order, one in sorted(asked.items()) if order not in earned]
         if fresh:
             await self._transaction.run(
-                insert(LicenceRow).on_conflict_do_nothing(index_elements=["order_id"]),
-                [
-                    {
-                        "id": one.id,
-                        "order_id": one.order,
-                        "plan": one.plan,
-                        "devices": one.devices,
-                        "issued_at": one.issued_at,
-                        "expires_at": one.expires_at,
-                        "revoked_at": one.revoked_at,
-                    }
-                    for one in fresh
-                ],
+                ISSUE,
+                {
+                    "id": [one.id for one in fresh],
+                    "order_id": [one.order for one in fresh],
+                    "plan": [one.plan for one in fresh],
+                    "devices": [one.devices for one in fresh],
+                    "issued_at": [one.issued_at for one in fresh],
+                    "expires_at": [one.expires_at for one in fresh],
+                    "revoked_at": [one.revoked_at for one in fresh],
+                },
             )
             earned |= await self._of_orders([one.order for one in fresh])
         lost = [one.id for one in fresh if one.order not in earned]
@@ -178,7 +190,7 @@ class PostgresLicences:
     async def _of_orders(self, orders: Collection[OrderId]) -> dict[OrderId, IssuedLicence]:
         if not orders:
             return {}
-        found = await self._transaction.run(select(*LICENCE_COLUMNS).where(LicenceRow.order_id.in_(orders)))
+        found = await self._transaction.run(select(*LICENCE_COLUMNS).where(among(LicenceRow.order_id, orders)))
         return {row.order_id: _licence_of(row) for row in found}
 
     async def revoke(self, licence: str, *, now: datetime) -> bool:

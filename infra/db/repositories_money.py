@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Select, exists, func, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Select, exists, func, select, text
 from sqlalchemy.orm import aliased
 
 from infra.db.repositories_money_orders import LedgerOrders
@@ -18,6 +17,14 @@ from models.payment_address import Chain
 
 HASH_HEX = 64
 """A transaction's hash as hex, with which a claim's detail begins."""
+
+RECORD = text("""
+INSERT INTO audit (at, order_id, actor, what, detail)
+SELECT at, order_id, actor, what, detail
+FROM unnest(CAST(:at AS timestamptz[]), CAST(:order_id AS text[]), CAST(:actor AS text[]), CAST(:what AS text[]),
+            CAST(:detail AS text[])) WITH ORDINALITY AS done (at, order_id, actor, what, detail, turn)
+ORDER BY turn
+""")
 
 
 class PostgresLedger(LedgerOrders, LedgerTellings):
@@ -32,11 +39,14 @@ class PostgresLedger(LedgerOrders, LedgerTellings):
         if not entries:
             return
         await self._transaction.run(
-            insert(AuditRow),
-            [
-                {"at": one.at, "order_id": one.order, "actor": one.actor, "what": one.what, "detail": one.detail}
-                for one in entries
-            ],
+            RECORD,
+            {
+                "at": [one.at for one in entries],
+                "order_id": [one.order for one in entries],
+                "actor": [one.actor for one in entries],
+                "what": [one.what for one in entries],
+                "detail": [one.detail for one in entries],
+            },
         )
 
     async def audit(self, order: OrderId) -> list[AuditEntry]:

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from infra.db.door import sqlstate_of
 from infra.db.tables_money import CreditRow, OrderRow, TransferRow
-from infra.db.transaction import Transaction
+from infra.db.transaction import Transaction, among
 from models.errors import AmountTaken, RefusedError, TransferSpent
 from models.ledger import BuyerId, Language, Sale
 from models.ledger_words import RESERVED_BEFORE, storable
@@ -224,7 +224,7 @@ class LedgerOrders:
         """Return these, in id order."""
         if not orders:
             return []
-        return await self._sales(select(*ORDER_COLUMNS).where(OrderRow.id.in_(orders)).order_by(OrderRow.id))
+        return await self._sales(select(*ORDER_COLUMNS).where(among(OrderRow.id, orders)).order_by(OrderRow.id))
 
     async def sales_of(self, buyer: BuyerId, limit: int = 20) -> list[Sale]:
         """Return a buyer's, newest first."""
@@ -258,7 +258,7 @@ class LedgerOrders:
         ids = list(meant.scalars())
         if not ids:
             return []
-        query = select(*ORDER_COLUMNS).where(OrderRow.id.in_(ids)).order_by(OrderRow.id).with_for_update()
+        query = select(*ORDER_COLUMNS).where(among(OrderRow.id, ids)).order_by(OrderRow.id).with_for_update()
         return [one.order for one in await self._sales(query)]
 
     async def overdue(self, chain: Chain, *, scanned_until: datetime, limit: int = 500) -> list[Order]:
@@ -338,7 +338,7 @@ class LedgerOrders:
 
     async def _lock(self, ids: Sequence[OrderId]) -> None:
         locked = await self._transaction.run(
-            select(OrderRow.id).where(OrderRow.id.in_(ids)).order_by(OrderRow.id).with_for_update()
+            select(OrderRow.id).where(among(OrderRow.id, ids)).order_by(OrderRow.id).with_for_update()
         )
         unknown = set(ids) - set(locked.scalars())
         if unknown:
@@ -386,7 +386,7 @@ class LedgerOrders:
                 func.array_agg(CreditRow.event_index),
                 func.array_agg(CreditRow.units),
             )
-            .where(CreditRow.order_id.in_(ids))
+            .where(among(CreditRow.order_id, ids))
             .group_by(CreditRow.order_id)
         )
         return {

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from infra.db.repositories_money_orders import TRANSFER_COLUMNS, keep, transfer_of
 from infra.db.tables_money import CaseRow, CreditRow, ReachRow, SetAsideRow, SightingRow, TransferRow
-from infra.db.transaction import Transaction
+from infra.db.transaction import Transaction, among
 from models.errors import RefusedError
 from models.ledger import Case, Reach, SetAside
 from models.ledger_words import is_news, storable
@@ -90,7 +90,7 @@ class LedgerTellings:
             return {}
         found = await self._transaction.run(
             select(SightingRow.provider, SightingRow.tx, SightingRow.state, SightingRow.transfers, SightingRow.seen_at)
-            .where(SightingRow.chain == chain, SightingRow.tx.in_(txs))
+            .where(SightingRow.chain == chain, among(SightingRow.tx, txs))
             .order_by(SightingRow.tx, SightingRow.provider)
         )
         said: dict[bytes, tuple[Sighting, ...]] = {}
@@ -126,7 +126,7 @@ class LedgerTellings:
     async def conclude(self, chain: Chain, txs: Collection[bytes]) -> None:
         """Close cases."""
         if txs:
-            await self._transaction.run(delete(CaseRow).where(CaseRow.chain == chain, CaseRow.tx.in_(txs)))
+            await self._transaction.run(delete(CaseRow).where(CaseRow.chain == chain, among(CaseRow.tx, txs)))
 
     async def set_aside(self, transfers: Sequence[tuple[Transfer, Unmatched]], *, now: datetime) -> None:
         """Keep the transfers, and say why they are nobody's."""

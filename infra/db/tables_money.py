@@ -33,6 +33,7 @@ KNOWN_ASSET = "asset IN ('USDT_TRON', 'TON', 'USDT_TON')"
 KNOWN_CHAIN = "chain IN ('tron', 'ton')"
 ASSET_OF_CHAIN = "(chain = 'tron') = (asset = 'USDT_TRON')"
 HASH = "octet_length(tx) = 32"
+FACTS = dict[str, str | int | bool]
 
 
 class OrderRow(Base):
@@ -247,7 +248,7 @@ class OutboxRow(Base):
     kind: Mapped[str]
     recipient: Mapped[str]
     order_id: Mapped[str | None] = mapped_column(ForeignKey(OrderRow.id))
-    facts: Mapped[Any] = mapped_column(Document(dict[str, str | int | bool]))
+    facts: Mapped[Any] = mapped_column(Document(FACTS))
     written_at: Mapped[datetime]
     tries: Mapped[int] = mapped_column(server_default=text("0"))
     next_at: Mapped[datetime]
