@@ -1,4 +1,4 @@
-"""One private cluster a session, one database a test, copied from a migrated template."""
+"""For all tests: one private cluster a session, one database a test, and logs that no test sets up for another."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+import structlog
 
 from infra.db.cluster import Cluster, find_programs
 from infra.db.connections import listener_arguments
@@ -19,6 +20,13 @@ from infra.db.unit import PostgresStore
 from models.errors import ToolMissing
 
 _numbers = count()
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before() -> Iterator[None]:
+    """A command that a test runs in this process sets logs up for that test alone."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

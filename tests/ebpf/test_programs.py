@@ -164,7 +164,7 @@ def test_a_gso_packet_counts_as_its_segments_each_with_its_headers(trial, frame,
         assert counted == segments * (headers + segment)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def flows(kernel):
     """Run the classifier with every packet looked at; return (loaded, a function that reads its flows)."""
     with EBPFLoader() as loader:

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
 
-import pytest
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.log import configure, without_secrets
-
-
-@pytest.fixture(autouse=True)
-def _restored() -> Iterator[None]:
-    yield
-    structlog.reset_defaults()
 
 
 def test_writes_one_json_object_a_line() -> None:

@@ -87,8 +87,7 @@ async def test_no_log_line_holds_a_token(operator, reader, anyone, store):
 
 @pytest.fixture
 def stream():
-    yield io.StringIO()
-    structlog.reset_defaults()
+    return io.StringIO()
 
 
 @pytest.mark.parametrize("for_people", [True, False])

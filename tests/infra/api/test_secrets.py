@@ -6,7 +6,6 @@ import io
 
 import httpx
 import pytest
-import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from infra.api.__main__ import trade_of
@@ -44,8 +43,7 @@ def installation(tmp_path, monkeypatch) -> Settings:
 
 @pytest.fixture
 def stream():
-    yield io.StringIO()
-    structlog.reset_defaults()
+    return io.StringIO()
 
 
 @pytest.mark.parametrize("for_people", [True, False])
