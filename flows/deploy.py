@@ -8,9 +8,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from flows.collection import collect_node
 from flows.deployments import apply, table
 from flows.installation import SERVER_SECONDS, answers
 from flows.watchdog import POSTS_FILE
@@ -32,10 +34,13 @@ def paid_on(settings: ShopSettings) -> tuple[Chain, ...]:
 
 
 def posts(made: dict[str, str], *, mesh: str, nodes: Sequence[str], chains: Sequence[Chain] = ()) -> dict[str, str]:
-    """Return the deployment id behind each long run's role."""
-    scanning = {f"scan-chain:{chain}": made[f"scan-chain/{chain}"] for chain in chains}
-    collecting = {f"collect-node:{mesh}:{node}": made[f"collect-node/{node}"] for node in nodes}
-    return {f"watch-mesh:{mesh}": made[f"watch-mesh/{mesh}"], **collecting, **scanning}
+    """Return the deployment id behind each long run's role, of those that were made here."""
+    roles = {
+        f"watch-mesh:{mesh}": f"watch-mesh/{mesh}",
+        **{f"collect-node:{mesh}:{node}": f"collect-node/{node}" for node in nodes},
+        **{f"scan-chain:{chain}": f"scan-chain/{chain}" for chain in chains},
+    }
+    return {role: made[name] for role, name in roles.items() if name in made}
 
 
 def save(state: Path, found: dict[str, str]) -> None:
@@ -46,21 +51,31 @@ def save(state: Path, found: dict[str, str]) -> None:
 
 
 async def deploy(
-    settings: Settings, places: dict[str, Path], *, heal: bool, chains: Sequence[Chain] = ()
+    settings: Settings, places: dict[str, Path], *, heal: bool, chains: Sequence[Chain] = (), nodes_only: bool = False
 ) -> dict[str, str]:
     """Wait for Prefect, then apply the table; our imports cost seconds, and the server needs longer to start.
+
+    Args:
+        settings: As read.
+        places: The nodes that live here.
+        heal: Off: nothing changes the mesh.
+        chains: Those on which we are paid.
+        nodes_only: A node that has a machine of its own sees to its own rows; the others are the control side's.
 
     Raises:
         SourceUnavailable: Prefect does not answer in time.
     """
-    is_well = answers(f"http://127.0.0.1:{settings.prefect_port}/api/health")
+    # Who starts us says where it is; without that it is the one of this machine.
+    api = os.environ.get("PREFECT_API_URL", f"http://127.0.0.1:{settings.prefect_port}/api")
+    is_well = answers(f"{api}/health")
     try:
         async with asyncio.timeout(SERVER_SECONDS):
             while not await is_well():  # noqa: ASYNC110 - a server that tells nobody when it is well
                 await asyncio.sleep(LOOK_SECONDS)
     except TimeoutError as error:
         raise SourceUnavailable("Prefect", f"not ready after {SERVER_SECONDS:.0f} s") from error
-    return await apply(table(settings.mesh, places, heal=heal, chains=chains))
+    rows = table(settings.mesh, places, heal=heal, chains=chains)
+    return await apply([row for row in rows if row.flow is collect_node] if nodes_only else rows)
 
 
 def main() -> None:
@@ -68,11 +83,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--heal", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--node", action="append", default=[], metavar="NAME=NODE.JSON")
+    parser.add_argument("--nodes-only", action="store_true")
     asked = parser.parse_args()
     settings = Settings()
     places = {name: Path(path) for name, _, path in (one.partition("=") for one in asked.node)}
     chains = paid_on(ShopSettings())
-    made = asyncio.run(deploy(settings, places, heal=asked.heal, chains=chains))
+    made = asyncio.run(deploy(settings, places, heal=asked.heal, chains=chains, nodes_only=asked.nodes_only))
     save(settings.state, posts(made, mesh=settings.mesh, nodes=list(places), chains=chains))
 
 

@@ -36,6 +36,7 @@ class Installation:
         places: The nodes that live on this machine.
         heal: Off: watch and record only; no node gets an actuator.
         chains: Environment that leads to a lab's made-up chains, whatever the operator's says; None: the real ones.
+        prefect: Where somebody else's Prefect answers, `http://prefect:4200/api`; None: our own, on this machine.
     """
 
     settings: Settings
@@ -45,11 +46,12 @@ class Installation:
     places: tuple[NodePlace, ...]
     heal: bool
     chains: Mapping[str, str] | None = None
+    prefect: str | None = None
 
     @property
     def prefect_api(self) -> str:
         """Where Prefect's API answers."""
-        return f"http://127.0.0.1:{self.settings.prefect_port}/api"
+        return self.prefect or f"http://127.0.0.1:{self.settings.prefect_port}/api"
 
     @property
     def gateway(self) -> str:
@@ -192,7 +194,9 @@ def deploy_command(installation: Installation) -> tuple[str, ...]:
     return (sys.executable, "-m", "flows.deploy", heal, *nodes)
 
 
-def worker(installation: Installation, name: str, *, queues: Sequence[str]) -> ProcessSpec:
+def worker(
+    installation: Installation, name: str, *, queues: Sequence[str], after: Sequence[str] = ("prefect",)
+) -> ProcessSpec:
     """Return a process worker for these queues.
 
     The nodes that share this machine share a worker: a queue each keeps them apart, while a worker each would cost
@@ -219,7 +223,7 @@ def worker(installation: Installation, name: str, *, queues: Sequence[str]) -> P
         cwd=CODE,
         # Process workers were seen to ignore TERM; their runs end with them, by the mark.
         stop_seconds=5.0,
-        after=("prefect",),
+        after=tuple(after),
     )
 
 

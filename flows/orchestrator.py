@@ -36,9 +36,19 @@ class Orchestrator(Protocol):
 class PrefectOrchestrator:
     """Prefect's server."""
 
-    def __init__(self, api: str, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        """Take the API's address, `http://127.0.0.1:4200/api`; a transport is given by tests."""
-        self._client = httpx.AsyncClient(base_url=api, timeout=ANSWER_SECONDS, transport=transport, trust_env=False)
+    def __init__(self, api: str, *, auth: str | None = None, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        """Take the API's address, `http://127.0.0.1:4200/api`, and `user:password` if it asks for one.
+
+        A transport is given by tests.
+        """
+        user, _, password = (auth or "").partition(":")
+        self._client = httpx.AsyncClient(
+            base_url=api,
+            auth=httpx.BasicAuth(user, password) if auth else None,
+            timeout=ANSWER_SECONDS,
+            transport=transport,
+            trust_env=False,
+        )
 
     async def abandon(self, deployment: str, *, why: str) -> tuple[str, ...]:
         """See Orchestrator."""

@@ -41,6 +41,7 @@ from infra.settings import Settings
 from infra.supervisor import Supervisor
 from models.errors import SourceUnavailable
 from models.mesh import Mesh, Node, NodeId
+from models.ports import Store
 
 log = structlog.get_logger()
 
@@ -151,7 +152,7 @@ async def installed(settings: Settings, *, lab: LabRequest | None, heal: bool, t
         supervisor.start(hands(installation))
         await supervisor.ready("gateway", "deployments", at_most=START_SECONDS)
         tell(f"Prefect ready, UI at {installation.prefect_api.removesuffix('/api')}; API at {installation.gateway}")
-        watchdog = await _watchdog(installation, supervisor, store, stack)
+        watchdog = await start_watchdog(installation, supervisor, store, stack)
         if built is not None:
             tell(f"routing settled after {await built.settled():.1f} s")
         yield Running(settings, installation, supervisor, store, built, watchdog)
@@ -258,10 +259,15 @@ def _installation(
     return Installation(settings, app_url, prefect_url, command, places, heal=heal)
 
 
-async def _watchdog(
-    installation: Installation, supervisor: Supervisor, store: PostgresStore, stack: AsyncExitStack
+async def start_watchdog(
+    installation: Installation, supervisor: Supervisor, store: Store, stack: AsyncExitStack
 ) -> asyncio.Task[None]:
-    orchestrator = PrefectOrchestrator(installation.prefect_api)
+    """See to the succession of the posts in the state folder until the stack unwinds.
+
+    Raises:
+        ConfigurationInvalid: the posts cannot be read.
+    """
+    orchestrator = PrefectOrchestrator(installation.prefect_api, auth=os.environ.get("PREFECT_API_AUTH_STRING"))
     stack.push_async_callback(orchestrator.close)
     watchdog = Watchdog(
         read_posts(installation.settings.state / POSTS_FILE),

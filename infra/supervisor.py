@@ -82,8 +82,14 @@ class _Kept:
 class Supervisor:
     """Keeps a set of processes alive for as long as it lives itself."""
 
-    def __init__(self, state: Path) -> None:
-        """Prepare `<state>/run` and `<state>/log`; nothing is started."""
+    def __init__(self, state: Path, *, with_logs: bool = True) -> None:
+        """Prepare `<state>/run` and `<state>/log`; nothing is started.
+
+        Args:
+            state: The installation's state folder.
+            with_logs: A log a process in `<state>/log`; False: all of them write where we do, as a container's should.
+        """
+        self._with_logs = with_logs
         self._run = state / "run"
         self._log = state / "log"
         for folder in (self._run, self._log):
@@ -264,6 +270,8 @@ class Supervisor:
         return process
 
     def _open_log(self, name: str) -> BinaryIO:
+        if not self._with_logs:
+            return os.fdopen(os.dup(1), "wb")
         path = self._log_of(name)
         if path.exists() and path.stat().st_size > LOG_BYTES:
             path.replace(path.with_suffix(".log.1"))

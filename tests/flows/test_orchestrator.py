@@ -70,3 +70,17 @@ async def test_an_error_of_the_server_is_an_unavailable_source(answer: httpx.Res
     with pytest.raises(SourceUnavailable, match="Prefect does not answer"):
         await orchestrator.start("d1")
     await orchestrator.close()
+
+
+async def test_an_orchestrator_behind_a_password_is_told_it() -> None:
+    heard = []
+
+    def server(request: httpx.Request) -> httpx.Response:
+        heard.append(request.headers.get("Authorization"))
+        return httpx.Response(200, json=[])
+
+    for auth in ("x0:open sesame", None):
+        orchestrator = PrefectOrchestrator(API, auth=auth, transport=httpx.MockTransport(server))
+        await orchestrator.abandon("d1", why="test")
+        await orchestrator.close()
+    assert heard == [httpx.BasicAuth("x0", "open sesame")._auth_header, None]

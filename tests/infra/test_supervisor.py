@@ -336,3 +336,20 @@ def test_a_damaged_run_file_is_named_with_its_mend(tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text("{}")
     with pytest.raises(ConfigurationInvalid, match=r"bad\.json is no run file"):
         recorded(tmp_path)
+
+
+def test_without_logs_of_their_own_processes_write_where_the_supervisor_does(tmp_path: Path) -> None:
+    code = (
+        "import asyncio, sys\n"
+        "from pathlib import Path\n"
+        "from infra.supervisor import ProcessSpec, Supervisor\n"
+        "async def main():\n"
+        "    one = Supervisor(Path(sys.argv[1]), with_logs=False)\n"
+        "    one.start([ProcessSpec('step', ('echo', 'heard'), restart=False)])\n"
+        "    await one.ready('step', at_most=30)\n"
+        "    await one.stop()\n"
+        "asyncio.run(main())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert "heard" in done.stdout
+    assert list((tmp_path / "log").iterdir()) == []
