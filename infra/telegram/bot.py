@@ -245,8 +245,10 @@ class TelegramBot:
     async def _show(self, sender: Sender, query: CallbackQuery, asked: Asked, answers: Answers) -> None:
         """Change the card under whose button somebody pressed; everything else is a message of its own."""
         only = answers[0]
-        async with self._premises.store.unit() as unit:
-            pinned = None if only.card is None else await unit.chats.card(only.card)
+        pinned = None
+        if only.card is not None:  # "try again" must not need the database that is away
+            async with self._premises.store.unit() as unit:
+                pinned = await unit.chats.card(only.card)
         pressed_under = None if query.message is None else query.message.message_id
         if pinned is None or pinned.message != pressed_under or len(answers) > 1:
             await self._send(sender, asked.user, answers)
@@ -278,14 +280,19 @@ class TelegramBot:
             raise
 
     async def _on_error(self, update: object, context: AnyContext) -> None:
-        """The top handler: log what nobody foresaw, and tell whoever asked that it is not their fault."""
-        error = context.error
-        self._premises.metrics.error()
-        log.error("an update failed", trace="" if error is None else trace(error))
+        """The top handler: tell whoever asked that it is not their fault, and log what nobody foresaw."""
+        error, said = context.error, Text.WENT_WRONG
+        if isinstance(error, TransientError):
+            # The database went while an answer was on its way.
+            log.warning("a customer has to try again", reason=str(error))
+            said = Text.TRY_LATER
+        else:
+            self._premises.metrics.error()
+            log.error("an update failed", trace="" if error is None else trace(error))
         user = update.effective_user if isinstance(update, Update) else None
         if user is not None:
             speech = Speech(language_of(user.language_code))
-            await self._send(self._sender(context.bot), user.id, [Screen(speech.say(Text.WENT_WRONG))])
+            await self._send(self._sender(context.bot), user.id, [Screen(speech.say(said))])
 
     async def _asked(self, user: User, update: Update, words: tuple[str, ...]) -> Asked:
         chosen: Language | None = None

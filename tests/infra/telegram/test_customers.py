@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from infra.lab.telegram.world import Person, Said
+from infra.lab.telegram.api import BotApi
+from infra.lab.telegram.world import Person, Said, TelegramWorld
 from infra.shop.shop import Shop
 from infra.telegram.words import Command
 from models.ledger import Language
@@ -218,6 +219,41 @@ async def test_without_a_database_a_customer_is_asked_to_try_again(stage: Stage,
     await stage.say(stage.person(), "/orders", hears="try again in a minute")
     store.is_down = False
     await stage.say(stage.person(), "/orders", hears="no order to speak of")
+
+
+async def test_without_a_database_a_press_is_to_be_tried_again_and_its_button_is_not_used_up(stage: Stage, store):
+    anna = stage.person()
+    offer = await stage.say(anna, "/buy", hears="how will you pay")
+    store.is_down = True
+    await stage.press(anna, offer, "week")
+    await stage.hears(anna, "try again in a minute")
+    assert stage.count("x0tta6bl4_telegram_errors_total") == 0
+    store.is_down = False
+    await stage.press(anna, offer, "week")
+    await stage.hears(anna, "Send exactly")
+
+
+class GoingAway(TelegramWorld):
+    """A world in which the database goes once a press is answered, before what it changed is shown."""
+
+    def answer(self, query, text):
+        super().answer(query, text)
+        self.goes_away()
+
+    def goes_away(self):
+        """Nothing goes yet."""
+
+
+async def test_a_database_that_goes_while_an_answer_is_on_its_way_is_no_defect(store, clock):
+    """A soak found it: Postgres was killed when an order was placed, and its buyer was told of a defect."""
+    world = GoingAway()
+    async with on_stage(store, clock, api=BotApi(world=world)) as stage:
+        anna = stage.person()
+        card = await bought(stage, anna)
+        world.goes_away = lambda: setattr(store, "is_down", True)
+        await stage.press(anna, card, "Look again")
+        await stage.hears(anna, "try again in a minute")
+        assert stage.count("x0tta6bl4_telegram_errors_total") == 0
 
 
 class Defect(Exception):
