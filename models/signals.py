@@ -103,6 +103,12 @@ def deviation(snapshot: Snapshot, normal: Baseline, *, rows: slice | None = None
         rows: Rows of the incident, counted from its first; all of them unless given.
     """
     now = snapshot.now if rows is None else snapshot.now[rows]
+    return Deviation(distances(snapshot, normal, rows=rows), _tail(now, now - normal.median, normal))
+
+
+def distances(snapshot: Snapshot, normal: Baseline, *, rows: slice | None = None) -> FloatArray:
+    """Return only z of `deviation`: the tail score costs a pass over the past."""
+    now = snapshot.now if rows is None else snapshot.now[rows]
     away = now - normal.median
     either = normal.sign == 0
     toward = np.where(either, np.abs(away), away * np.where(either, 1.0, normal.sign))
@@ -110,7 +116,7 @@ def deviation(snapshot: Snapshot, normal: Baseline, *, rows: slice | None = None
     scale = np.maximum(normal.scale, np.where(normal.scale == 0, 0.1 * np.abs(away), 0.0))
     with np.errstate(invalid="ignore", divide="ignore"):
         z = np.where(toward == 0, np.where(np.isnan(scale), np.nan, 0.0), toward / scale)
-    return Deviation(np.clip(z, -_FARTHEST, _FARTHEST), _tail(now, away, normal))
+    return np.asarray(np.clip(z, -_FARTHEST, _FARTHEST))
 
 
 def squash(z: FloatArray) -> FloatArray:

@@ -1,0 +1,117 @@
+"""Calibration: from scores to confidences that mean what they say.
+
+P(element i is the root) = exp(w . x_i) / (exp(bias) + sum_j exp(w . x_j)): a listwise softmax with one more class,
+"no visible root". The weights w >= 0 blend several scores and hold the temperature; they and the bias are fitted on
+predictions for cases that the scorers were *not* fitted on, by the mean negative log likelihood.
+
+A candidate set holds the root in a promised share of such cases (split conformal; Vovk et al., 2005).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.snapshot import FloatArray
+
+_STEPS = 400
+_RATE = 0.05
+# Pulls weights toward the even start: a few dozen cases may not claim certainty.
+_PULL = 0.01
+_CERTAIN = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How scores become confidences.
+
+    Attributes:
+        weights: One for each score that is blended, >= 0.
+        bias: Score of "no visible root".
+        threshold: Elements at least this likely are candidates.
+        cases: How many it was fitted on; 0: set by hand.
+    """
+
+    weights: tuple[float, ...]
+    bias: float
+    threshold: float
+    cases: int
+
+    @classmethod
+    def cautious(cls) -> Calibration:
+        """Return what holds before anything is known: an element that shows nothing weighs far less than nobody."""
+        return cls(weights=(1.0,), bias=2.0, threshold=0.05, cases=0)
+
+    def blended(self, scores: FloatArray) -> FloatArray:
+        """Return (N,) one score each, of (N,) or (N, scores)."""
+        columns = scores[:, None] if scores.ndim == 1 else scores
+        return np.asarray(columns @ np.array(self.weights))
+
+    def confidence(self, scores: FloatArray) -> tuple[FloatArray, float]:
+        """Return (N,) P(each is the root) and P(no visible root); they sum to 1."""
+        logits = np.append(self.blended(scores), self.bias)
+        likely = np.exp(logits - logits.max())
+        likely /= likely.sum()
+        return likely[:-1], float(likely[-1])
+
+    def candidates(self, confidence: FloatArray, nobody: float) -> list[bool]:
+        """Say of each element whether the candidate set holds it; none when nobody is likelier than all of them."""
+        if not len(confidence) or nobody > _CERTAIN:
+            return [False] * len(confidence)
+        return [bool(one >= min(self.threshold, confidence.max())) for one in confidence]
+
+
+def calibrate(scores: Sequence[FloatArray], roots: Sequence[Sequence[int]]) -> Calibration:
+    """Fit a blend and its confidence.
+
+    Args:
+        scores: For each case (N, scores), from scorers that had not seen the case.
+        roots: For each case indices of its roots; empty: none is in view.
+
+    Raises:
+        ValueError: there is no case, or they differ in length.
+    """
+    if not scores or len(scores) != len(roots):
+        raise ValueError("give as many roots as scores, at least one")
+    width = scores[0].shape[1]
+    # log(weights): they stay positive by themselves. Adam, from an even blend; deterministic.
+    place = np.append(np.full(width, np.log(1.0 / width)), 0.0)
+    start = place.copy()
+    first, second = np.zeros_like(place), np.zeros_like(place)
+    for step in range(1, _STEPS + 1):
+        slope = _slope(place, scores, roots) + 2 * _PULL * (place - start)
+        first, second = 0.9 * first + 0.1 * slope, 0.999 * second + 0.001 * slope**2
+        place = place - _RATE * (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
+    fitted = Calibration(tuple(np.exp(place[:-1]).tolist()), float(place[-1]), 0.0, len(scores))
+    held = [max(fitted.confidence(one)[0][list(root)]) for one, root in zip(scores, roots, strict=True) if len(root)]
+    threshold = conformal_threshold(held) if held else 0.0
+    return Calibration(fitted.weights, fitted.bias, threshold, len(scores))
+
+
+def conformal_threshold(confidences: Sequence[float], *, share: float = 0.9) -> float:
+    """Return what the true root's confidence reaches in at least `share` of cases; 0 where they are too few to promise.
+
+    Args:
+        confidences: Of the true root, for cases not fitted on.
+        share: Promised coverage.
+    """
+    rank = int(np.floor((len(confidences) + 1) * (1 - share)))
+    return float(np.sort(confidences)[rank - 1]) if rank >= 1 else 0.0
+
+
+def _slope(place: FloatArray, scores: Sequence[FloatArray], roots: Sequence[Sequence[int]]) -> FloatArray:
+    weights, bias = np.exp(place[:-1]), place[-1]
+    total = np.zeros_like(place)
+    for one, root in zip(scores, roots, strict=True):
+        logits = np.append(one @ weights, bias)
+        likely = np.exp(logits - logits.max())
+        likely /= likely.sum()
+        truth = np.zeros_like(likely)
+        places = list(root) if len(root) else [len(one)]
+        truth[places] = likely[places] / likely[places].sum()  # any of several roots is right
+        wrong = likely - truth
+        total[:-1] += (wrong[:-1] @ one) * weights
+        total[-1] += wrong[-1]
+    return total / len(scores)
