@@ -8,6 +8,7 @@ import typer
 
 from flows.commands import access, bench, lab_pay, machine, operator, trial
 from flows.commands.conformance import conformance
+from flows.commands.explain import explain
 from flows.commands.kernel import ebpf
 from flows.commands.lab import lab
 from flows.commands.licence import licence
@@ -27,6 +28,7 @@ _MACHINE = (machine.up, machine.down, machine.status, machine.doctor, trial.demo
 _OPERATOR = (
     operator.heal,
     operator.incidents,
+    explain,
     operator.approve,
     operator.deny,
     operator.pause,
