@@ -16,6 +16,7 @@ from tests.bench.ebpf_syscalls import BARE, NONE
 from tests.ebpf.conftest import kernel, objects  # noqa: F401 - fixtures
 
 SEEN = {"rss_mb": 48.0, "cpu_percent": 0.2, "readings": 40, "scrapes": 1, "scrape_ms": 7.0}
+IN_RUN = {"rss_mb": 150.0, "readings": 40}
 
 
 @pytest.fixture(scope="module")
@@ -77,17 +78,24 @@ def test_without_bcc_there_is_no_ratio_and_no_goal():
 
 
 def test_a_collector_is_judged_by_memory_time_and_scrape():
-    rows = collector_rows(SEEN | {"cpu_percent": 1.5})
+    rows = collector_rows(SEEN | {"cpu_percent": 1.5}, IN_RUN)
     assert [(row.metric, row.is_met) for row in rows] == [
         ("rss_mb", True),
         ("cpu_percent", False),
         ("scrape_ms", True),
-        ("rss_mb", None),
+        ("rss_mb", True),
+    ]
+
+
+def test_inside_its_run_a_collector_may_hold_more_but_not_anything():
+    assert [row.is_met for row in collector_rows(SEEN | {"rss_mb": 61.0}, IN_RUN | {"rss_mb": 171.0})] == [
+        *(False, True, True),
+        False,
     ]
 
 
 def test_a_run_too_short_for_a_scrape_misses_nothing():
-    scrape = collector_rows(SEEN | {"scrapes": 0, "scrape_ms": None})[2]
+    scrape = collector_rows(SEEN | {"scrapes": 0, "scrape_ms": None}, IN_RUN)[2]
     assert (scrape.value, scrape.goal, scrape.n) == (None, None, 0)
 
 
@@ -140,3 +148,12 @@ def test_a_collectors_process_tells_what_it_took():
     assert 10 < seen["rss_mb"] < 500
     assert 0 < seen["cpu_percent"] < 100
     assert seen["scrape_ms"] is None
+
+
+@pytest.mark.kernel
+@pytest.mark.flow
+@pytest.mark.usefixtures("kernel")
+def test_a_collector_in_a_prefect_run_tells_what_it_holds():
+    seen = collect(seconds=1, worker="collect_in_run")
+    assert seen["readings"] == 2
+    assert 50 < seen["rss_mb"] < 1000

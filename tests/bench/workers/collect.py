@@ -30,17 +30,34 @@ _NEW_NETWORK = 0x40000000  # CLONE_NEWNET
 SCRAPE_SECONDS = 15.0  # Prometheus' usual
 
 
+def isolated(interfaces: int) -> list[str]:
+    """Move this process into a network namespace of its own with so many interfaces; return their names.
+
+    Raises:
+        OSError: that needs root.
+    """
+    if ctypes.CDLL(None, use_errno=True).unshare(_NEW_NETWORK) != 0:
+        raise OSError(ctypes.get_errno(), "a network namespace of its own needs root")
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    names = [f"bench{number}" for number in range(interfaces)]
+    for number, name in enumerate(names):
+        subprocess.run(["ip", "link", "add", name, "type", "veth", "peer", "name", f"{name}x"], check=True)
+        subprocess.run(["ip", "addr", "add", f"10.9.{number}.1/24", "dev", name], check=True)
+        for end in (name, f"{name}x"):
+            subprocess.run(["ip", "link", "set", end, "up"], check=True)
+    return names
+
+
+def resident_mb() -> float:
+    """Return the memory that this process holds now, in MB of 2^20 bytes."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+
+
 def main() -> None:
     """Collect, and say what it took."""
     configure(least=logging.WARNING)
     interfaces, seconds, hertz = int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])
-    if ctypes.CDLL(None, use_errno=True).unshare(_NEW_NETWORK) != 0:
-        raise OSError(ctypes.get_errno(), "a network namespace of its own needs root")
-    names = [f"bench{number}" for number in range(interfaces)]
-    for name in names:
-        subprocess.run(["ip", "link", "add", name, "type", "veth", "peer", "name", f"{name}x"], check=True)
-        for end in (name, f"{name}x"):
-            subprocess.run(["ip", "link", "set", end, "up"], check=True)
+    names = isolated(interfaces)
     counters = EbpfInterfaceCounters(names)
     tracing = Tracing(namespace=network_namespace())
     # As a collector should, so that what it costs is measured too.
@@ -68,11 +85,11 @@ def main() -> None:
             longest = max(longest, time.monotonic() - now)
         time.sleep(max(0.0, start + readings / hertz - time.monotonic()))
     used, passed = time.process_time() - before, time.monotonic() - start
-    resident = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    resident = resident_mb()
     counters.close()
     tracing.close()
     answer = {
-        "rss_mb": resident / 2**20,
+        "rss_mb": resident,
         "cpu_percent": 100 * used / passed,
         "readings": readings,
         "scrapes": scrapes,
