@@ -262,9 +262,11 @@ def test_types_that_lack_what_a_program_reads_refuse_it_alone(kernel, tmp_path):
         OTHER_KERNELS[0].read_bytes().replace(b"trace_event_raw_tcp_event_sk_skb", b"trace_event_raw_something_else__")
     )
     (tmp_path / "older.btf").write_bytes(older)
-    with EBPFLoader(kinds=("tp",), types=tmp_path / "older.btf") as loader, pytest.raises(KernelRefused) as caught:
-        loader.load_program(NETWORK)
-    assert "retransmit by tp: Invalid argument" in str(caught.value)
+    content = (kernel / NETWORK).read_bytes()
+    source = _Source(NETWORK, content, read_object(content, NETWORK), (), tmp_path / "older.btf")
+    source.load({"state__tp"}).close()
+    with pytest.raises(KernelRefused, match="Invalid argument"):
+        source.load({"retransmit__tp"})
 
 
 @pytest.mark.kernel
