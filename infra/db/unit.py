@@ -17,6 +17,7 @@ from infra.db.repositories_chat import PostgresChats
 from infra.db.repositories_duty import PostgresDuties
 from infra.db.repositories_incident import PostgresIncidents, PostgresKnowledge
 from infra.db.repositories_licence import PostgresLicences, PostgresOutbox
+from infra.db.repositories_model import PostgresModels
 from infra.db.repositories_money import PostgresLedger
 from infra.db.repositories_telemetry import PostgresMeshes, PostgresSamples
 from infra.db.transaction import Transaction
@@ -35,6 +36,7 @@ from models.ports import (
     SampleRepository,
     TokenRepository,
 )
+from models.promotion import ModelRepository
 
 
 class PostgresUnit:
@@ -54,6 +56,7 @@ class PostgresUnit:
     outbox: OutboxRepository
     chats: ChatRepository
     duties: DutyRepository
+    models: ModelRepository
     licences: LicenceRepository
 
     _connection: AsyncConnection
@@ -81,6 +84,7 @@ class PostgresUnit:
         self.outbox = PostgresOutbox(transaction)
         self.chats = PostgresChats(transaction)
         self.duties = PostgresDuties(transaction)
+        self.models = PostgresModels(transaction)
         self.licences = PostgresLicences(transaction)
         return self
 

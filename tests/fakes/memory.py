@@ -11,6 +11,7 @@ from typing import Any
 from infra.db.documents import closing_of
 from models.chat import Button, Card
 from models.errors import DecisionRefused, RefusedError, RemedyRejected, StaleEpoch
+from models.fitting import Checkpoint
 from models.incident import (
     Diagnosis,
     FaultKind,
@@ -26,6 +27,7 @@ from models.ledger import Language
 from models.mesh import Mesh, NodeId
 from models.payment import OrderId
 from models.ports import HealRequest, IncidentStory, LongRun, Signed, Token
+from models.promotion import ModelRecord
 from models.remedy import (
     ActionReport,
     ActionState,
@@ -89,6 +91,8 @@ class Memory:
     buttons: dict[str, tuple[Button, bool]] = field(default_factory=dict)
     cards: dict[OrderId, Card] = field(default_factory=dict)
     duties: dict[tuple[str, NodeId, str], Any] = field(default_factory=dict)
+    models: dict[str, ModelRecord] = field(default_factory=dict)
+    fits: dict[str, tuple[Checkpoint, datetime]] = field(default_factory=dict)
 
     def copy(self) -> Memory:
         """Copy the dictionaries; what they hold is frozen."""

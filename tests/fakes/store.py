@@ -46,6 +46,7 @@ from models.ports import (
     Token,
     TokenRepository,
 )
+from models.promotion import ModelRepository
 from models.remedy import (
     ActionReport,
     ActionState,
@@ -64,6 +65,7 @@ from tests.fakes.chats import FakeChats
 from tests.fakes.duties import FakeDuties
 from tests.fakes.ledger import FakeLedger, FakeLicences, FakeOutbox
 from tests.fakes.memory import Memory
+from tests.fakes.models import FakeModels
 
 CHANNELS = ("samples", "actions", "reports", "incidents", "decisions", "requests", "orders", "outbox")
 
@@ -364,6 +366,7 @@ class FakeUnit:
         self.licences: LicenceRepository = FakeLicences(desk)
         self.chats: ChatRepository = FakeChats(desk)
         self.duties: DutyRepository = FakeDuties(desk)
+        self.models: ModelRepository = FakeModels(desk)
 
     async def __aenter__(self) -> Self:
         if self._store.is_down:
