@@ -1,7 +1,7 @@
 # One command each. `make run` as root on a fresh Debian 12 shows a mesh heal itself; `make help` lists the rest.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format chaos kernels lock clean
+.PHONY: help setup run test check format chaos kernels image lock clean
 
 BIN := .venv/bin
 # ONCE=1 stops after one fault; HEAL=0 shows what routing alone does.
@@ -10,6 +10,8 @@ FAULT ?= grey
 NODES ?= 6
 TOPOLOGY ?= ring-chord
 HEAL ?= 1
+# What scripts/image.sh is told; empty is its own default.
+export BASE EXTRAS TAG
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -45,6 +47,9 @@ chaos: setup ## Run the long tests: every kill at every stage of a heal
 
 kernels: setup ## Boot Debian's 6.1 and 6.12 kernels under QEMU and run the eBPF tests there (long; needs qemu)
 	@scripts/kernels.sh
+
+image: ## Build the images x0tta6bl4 and x0tta6bl4-node with docker or buildah (BASE= EXTRAS= TAG=, see docs/deploy.md)
+	@scripts/image.sh
 
 lock: ## Resolve requirements.lock anew from pyproject.toml (needs uv)
 	@# For 3.11.0 and up: Debian 12 has 3.11.2, which needs a package or two that later ones do not.
