@@ -17,7 +17,9 @@ from ebpf.latency import HISTOGRAM_BYTES
 from ebpf.libbpf import libbpf, network_namespace
 from ebpf.loader import EBPFLoader, _Source
 from ebpf.maps import HashTable, PerCpuArray
+from ebpf.page import page
 from ebpf.tracing import EVENT, EVENT_KINDS, NETWORK, PEER_WORDS, SYSCALLS, Tracing, syscall_names
+from ebpf.tracing_exposition import TracingExposition
 from ebpf.variants import PREFERENCE, variants
 from infra.node.netns import entered
 from models.errors import KernelRefused, ProgramInvalid
@@ -94,6 +96,9 @@ class TestTracing(KernelSignalsContract):
         assert (np.diff(events["at_ns"].astype(np.int64)) >= 0).all()
         assert len(signals.events()) == 0
         assert [(one.name, one.entries) for one in signals.fills()] == [("peers", 1)]
+        shown = page(TracingExposition(signals).families())
+        assert b'ebpf_map_entries{map="peers"} 1\n' in shown
+        assert b"127.0.0.1" not in shown  # a peer is counted, and never told of
 
     def test_a_segment_nobody_answers_is_counted_as_sent_again(self, pair, signals):
         inside(
