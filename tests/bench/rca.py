@@ -1,0 +1,293 @@
+"""`bench rca`: how often the root of published incidents is found, how honest the confidence is, and beside whom.
+
+Fits on the training side only and asks the test side once; every time a test side is asked, a line is added to a log.
+Where a set publishes no sides (rcaeval), each root in turn is left out: the method answers for a root it never saw.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from infra.clock import SystemClock
+from infra.datasets.petshop import load_petshop
+from infra.datasets.rcaeval import load_rcaeval
+from infra.datasets.tvdiag import load_tvdiag
+from models.baselines import BASELINES
+from models.calibration import Calibration
+from models.causal import causal_scores
+from models.errors import DatasetInvalid, MeshError
+from models.ranking import fit_ranker
+from models.scoring import accuracy_at_coverage, average_at, brier, calibration_error, hit, interval, paired_interval
+from models.scoring import surprise as surprise_of
+from models.snapshot import Case, FloatArray, Snapshot
+from tests.bench.report import ROOT, Better, Report, Row, commit, machine, show
+
+SEED = 20261122
+LOOKS = ROOT / "docs/rca-looks.jsonl"
+OURS = "ours"
+LOADERS: Mapping[str, Callable[[Path], tuple[Case, ...]]] = {
+    "petshop": load_petshop,
+    "rcaeval": load_rcaeval,
+    "tvdiag": load_tvdiag,
+}
+# Issue 4, "done when" 2.
+GOALS: Mapping[tuple[str, str], float] = {
+    ("petshop", "top1"): 0.80,
+    ("petshop", "avg5"): 0.90,
+    ("rcaeval", "top1"): 0.62,
+    ("rcaeval", "avg5"): 0.75,
+    ("gaia", "top1"): 0.86,
+    ("sockshop", "top1"): 0.90,
+}
+# Measuring what a wrong confidence costs on fewer cases than this tells nothing of a bin.
+_ECE_CASES = 900
+_ECE_GOAL = 0.05
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """What one method said of one case; confidence None: it states none."""
+
+    case: Case
+    scores: FloatArray
+    confidence: FloatArray | None
+    nobody: float
+    ms: float
+
+    @property
+    def roots(self) -> tuple[int, ...]:
+        """Places of the true roots."""
+        return tuple(self.case.snapshot.elements.index(root) for root in self.case.roots)
+
+
+def answered(
+    cases: Sequence[Case], score: Callable[[Snapshot], FloatArray], calibration: Calibration | None
+) -> list[Answer]:
+    """Ask one method about every case."""
+    answers = []
+    for case in cases:
+        start = time.perf_counter()
+        scores = score(case.snapshot)
+        confidence, nobody = calibration.confidence(scores) if calibration else (None, 0.0)
+        ms = (time.perf_counter() - start) * 1e3
+        ranked = calibration.blended(scores) if calibration else scores
+        answers.append(Answer(case, ranked, confidence, nobody, ms))
+    return answers
+
+
+def fitted_answers(train: Sequence[Case], test: Sequence[Case], *, fold_by: str) -> list[Answer]:
+    """Fit on one side, answer for the other."""
+    ranker = fit_ranker(train, seed=SEED, fold_by="case" if fold_by == "case" else "group")
+    return answered(test, ranker.scores, ranker.calibration)
+
+
+def zero_shot(cases: Sequence[Case]) -> list[Answer]:
+    """Answer without having been fitted to anything of the system."""
+    return answered(cases, lambda snapshot: causal_scores(snapshot).total, Calibration.cautious())
+
+
+def left_out(cases: Sequence[Case]) -> list[Answer]:
+    """Answer for each root after being fitted on all others."""
+    found: dict[str, Answer] = {}
+    for group in sorted({case.group for case in cases}):
+        rest = [case for case in cases if case.group != group]
+        asked = [case for case in cases if case.group == group]
+        found |= {one.case.name: one for one in fitted_answers(rest, asked, fold_by="group")}
+    return [found[case.name] for case in cases]
+
+
+def plans(kind: str, cases: Sequence[Case], *, without_fitting: bool) -> list[tuple[str, list[Case], list[Case]]]:
+    """Return (what, cases to fit on, cases to ask); nothing to fit on: each root is left out in turn, or zero-shot."""
+    if without_fitting:
+        return [("zero-shot", [], list(cases))]
+    if kind == "rcaeval":
+        return [("leave-one-root-out", [], list(cases))]
+    if kind == "petshop":
+        low = [case for case in cases if case.name.startswith("low_traffic/")]
+        cases = low or list(cases)
+    train, test = ([case for case in cases if case.side == side] for side in ("train", "test"))
+    if not train or not test:
+        raise DatasetInvalid(kind, "it has no training side and test side to fit on and to ask")
+    return [("train to test", train, test)]
+
+
+def rows_of(label: str, key: str, by_method: Mapping[str, list[Answer]]) -> list[Row]:
+    """Turn answers into figures: ranking, honesty, time, and ranking per fault kind."""
+    ours = by_method[OURS]
+    peers = {name: answers for name, answers in by_method.items() if name != OURS}
+    rows = [
+        _ranked(label, metric, measure, by_method=by_method, goal=GOALS.get((key, metric)))
+        for metric, measure in MEASURES
+    ]
+    rows += _honesty(label, ours)
+    ms = np.array([one.ms for one in ours])
+    for name, share in (("ms_p50", 50), ("ms_p99", 99)):
+        theirs = {peer: float(np.percentile([one.ms for one in answers], share)) for peer, answers in peers.items()}
+        rows.append(
+            Row(case=label, metric=name, unit="ms", value=float(np.percentile(ms, share)), n=len(ms), peers=theirs)
+        )
+    for fault in sorted({one.case.fault for one in ours if one.case.fault}):
+        part = {name: [one for one in all_of if one.case.fault == fault] for name, all_of in by_method.items()}
+        goal = 0.25 if (key, fault) == ("rcaeval", "network_delay") else None
+        rows.append(_ranked(f"{label} {fault}", "top1", MEASURES[0][1], by_method=part, goal=goal))
+    return rows
+
+
+MEASURES: tuple[tuple[str, Callable[[Answer], float]], ...] = (
+    ("top1", lambda one: hit(one.scores, one.roots, top=1)),
+    ("top3", lambda one: hit(one.scores, one.roots, top=3)),
+    ("avg5", lambda one: average_at(one.scores, one.roots)),
+)
+
+
+def _ranked(
+    label: str,
+    metric: str,
+    measure: Callable[[Answer], float],
+    *,
+    by_method: Mapping[str, list[Answer]],
+    goal: float | None,
+) -> Row:
+    ours = by_method[OURS]
+    peers = {name: answers for name, answers in by_method.items() if name != OURS}
+    values = np.array([measure(one) for one in ours])
+    theirs = {name: float(np.mean([measure(one) for one in answers])) for name, answers in peers.items()}
+    return Row(
+        case=label,
+        metric=metric,
+        unit="share",
+        value=float(values.mean()),
+        n=len(values),
+        interval=interval(len(values), lambda drawn: float(values[drawn].mean()), rng=np.random.default_rng(SEED)),
+        peers=theirs,
+        goal=goal,
+        better="higher",
+    )
+
+
+def _honesty(label: str, ours: list[Answer]) -> list[Row]:
+    stated = [(one, one.confidence) for one in ours if one.confidence is not None]
+    said = np.array([confidence.max() for _, confidence in stated])
+    right = np.array([hit(one.scores, one.roots, top=1) for one, _ in stated])
+    nll = np.array([surprise_of(confidence, one.nobody, one.roots) for one, confidence in stated])
+    squares = np.array([brier(confidence, one.nobody, one.roots) for one, confidence in stated])
+    even = [np.full(len(confidence), 1.0 / len(confidence)) for _, confidence in stated]
+    even_nll = float(np.mean([surprise_of(flat, 0.0, one.roots) for flat, (one, _) in zip(even, stated, strict=True)]))
+    even_brier = float(np.mean([brier(flat, 0.0, one.roots) for flat, (one, _) in zip(even, stated, strict=True)]))
+    count = len(stated)
+    kinds: tuple[tuple[str, str, Callable[[np.ndarray], float], float | None, Better], ...] = (
+        (
+            "ece",
+            "share",
+            lambda k: calibration_error(said[k], right[k]),
+            _ECE_GOAL if count >= _ECE_CASES else None,
+            "lower",
+        ),
+        ("nll", "nats", lambda k: float(nll[k].mean()), None, "lower"),
+        ("brier", "1", lambda k: float(squares[k].mean()), None, "lower"),
+        ("accuracy_at_70", "share", lambda k: accuracy_at_coverage(said[k], right[k]), None, "higher"),
+    )
+    flat = {"nll": {"even odds": even_nll}, "brier": {"even odds": even_brier}}
+    everyone = np.arange(count)
+    return [
+        Row(
+            case=label,
+            metric=metric,
+            unit=unit,
+            value=measure(everyone),
+            n=count,
+            interval=interval(count, measure, rng=np.random.default_rng(SEED)),
+            peers=dict(flat.get(metric, {})),
+            goal=goal,
+            better=better,
+        )
+        for metric, unit, measure, goal, better in kinds
+    ]
+
+
+def differences(label: str, by_method: Mapping[str, list[Answer]]) -> list[str]:
+    """Say of each peer how far ours is ahead on the same cases."""
+    notes = []
+    for metric, measure in (MEASURES[0], MEASURES[2]):
+        ours = np.array([measure(one) for one in by_method[OURS]])
+        for name, answers in by_method.items():
+            if name != OURS:
+                theirs = np.array([measure(one) for one in answers])
+                low, high = paired_interval(ours, theirs, rng=np.random.default_rng(SEED))
+                notes.append(
+                    f"{label} {metric}: ours - {name} = {(ours - theirs).mean():+.3f} [{low:+.3f}, {high:+.3f}]"
+                )
+    return notes
+
+
+def remember(look: Mapping[str, object], log: Path) -> int:
+    """Add a line to the log of looks at test sides; return how many it holds for the same set."""
+    with log.open("a") as file:
+        file.write(json.dumps(look, sort_keys=True) + "\n")
+    return sum(json.loads(line)["set"] == look["set"] for line in log.read_text().splitlines())
+
+
+def measure(kind: str, data: Path, *, without_fitting: bool, log: Path) -> Report:
+    """Run everything for one set."""
+    started = SystemClock().now()
+    cases = LOADERS[kind](data)
+    key = data.name if kind == "tvdiag" else kind
+    rows: list[Row] = []
+    notes: list[str] = []
+    for what, train, test in plans(kind, cases, without_fitting=without_fitting):
+        label = f"{key}/{what}"
+        if without_fitting:
+            ours = zero_shot(test)
+        elif train:
+            # Sides were drawn at random from the same roots (tvdiag), or the training side knows other causes.
+            ours = fitted_answers(train, test, fold_by="case" if kind == "tvdiag" else "group")
+        else:
+            ours = left_out(test)
+        by_method = {OURS: ours} | {name: answered(test, score, None) for name, score in BASELINES.items()}
+        rows += rows_of(label, "" if without_fitting else key, by_method)
+        look = {"set": label, "at": started.isoformat(timespec="seconds"), "commit": commit(), "cases": len(test)}
+        look["top1"] = round(rows[0].value or 0.0, 4)
+        looks = remember(look, log)
+        notes += [f"{label}: look number {looks} at these {len(test)} cases", *differences(label, by_method)]
+    return Report(
+        bench="rca",
+        commit=commit(),
+        machine=machine(),
+        seed=SEED,
+        started=started,
+        rows=tuple(rows),
+        notes=tuple(notes),
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run from the command line; 0: every goal met, 1: one is not, 2: it could not be measured."""
+    parser = argparse.ArgumentParser(prog="x0tta6bl4 bench rca", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the set (tvdiag: of one system)")
+    parser.add_argument("--format", choices=sorted(LOADERS), required=True, help="how it is laid out")
+    parser.add_argument("--json", type=Path, help="write the report to this file")
+    parser.add_argument("--zero-shot", action="store_true", help="fit nothing on this system")
+    parser.add_argument("--looks", type=Path, default=LOOKS, help="log of looks at test sides")
+    chosen = parser.parse_args(arguments)
+    try:
+        report = measure(chosen.format, chosen.data, without_fitting=chosen.zero_shot, log=chosen.looks)
+    except MeshError as error:
+        Console(stderr=True, soft_wrap=True).print(str(error), markup=False)
+        return 2
+    show(report, Console(width=180))
+    if chosen.json:
+        report.write(chosen.json)
+    return 0 if report.is_met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

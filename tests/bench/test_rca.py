@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from models.calibration import Calibration
+from models.errors import DatasetInvalid
+from tests.bench import rca
+from tests.infra.datasets.test_datasets import petshop
+from tests.models.incidents import chain
+
+
+def test_zero_shot_is_scored_beside_every_peer_on_the_same_cases():
+    cases = [chain(k, root=k % 3) for k in range(6)]
+    by_method = {rca.OURS: rca.zero_shot(cases)} | {
+        name: rca.answered(cases, score, None) for name, score in rca.BASELINES.items()
+    }
+    rows = {(row.case, row.metric): row for row in rca.rows_of("chain", "petshop", by_method)}
+    top = rows["chain", "top1"]
+    assert top.value == 1
+    assert top.is_met
+    assert set(top.peers) == {"nsigma", "baro", "traversal", "ranked correlation", "random"}
+    assert top.peers["random"] == pytest.approx(1 / 6)
+    assert rows["chain", "nll"].value < rows["chain", "nll"].peers["even odds"]
+    assert rows["chain latency", "top1"].n == 6
+
+
+def test_nothing_of_the_test_side_is_fitted_on():
+    cases = [chain(k, root=k % 2) for k in range(4)]
+    sides = [case if k % 2 else _test(case) for k, case in enumerate(cases)]
+    ((_, train, test),) = rca.plans("tvdiag", sides, without_fitting=False)
+    assert {case.side for case in train} == {"train"}
+    assert {case.side for case in test} == {"test"}
+
+
+def _test(case):
+    return type(case)(f"t{case.name}", case.snapshot, case.roots, case.fault, "test", case.group)
+
+
+def test_a_set_without_a_test_side_is_refused():
+    with pytest.raises(DatasetInvalid, match="test side"):
+        rca.plans("tvdiag", [chain(1, root=1)], without_fitting=False)
+
+
+def test_every_look_is_counted_by_set(tmp_path):
+    log = tmp_path / "looks.jsonl"
+    assert rca.remember({"set": "a"}, log) == 1
+    assert rca.remember({"set": "b"}, log) == 1
+    assert rca.remember({"set": "a"}, log) == 2
+    assert len(log.read_text().splitlines()) == 3
+
+
+def test_a_folder_that_holds_something_else_ends_with_two(tmp_path, capsys):
+    assert rca.main(["--data", str(tmp_path), "--format", "tvdiag", "--looks", str(tmp_path / "l")]) == 2
+    assert "check --data and --format" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_a_past_too_short_ends_with_two_and_says_so(tmp_path, capsys):
+    petshop(tmp_path / "set", packed=False)
+    arguments = ["--data", str(tmp_path / "set"), "--format", "petshop", "--zero-shot"]
+    assert rca.main([*arguments, "--looks", str(tmp_path / "l")]) == 2
+    assert "not enough history" in capsys.readouterr().err
+
+
+def test_confidence_is_kept_for_what_was_ranked():
+    (answer,) = rca.answered(
+        [chain(1, root=1)], lambda one: np.arange(float(len(one.elements))), Calibration.cautious()
+    )
+    assert answer.confidence is not None
+    assert answer.confidence.sum() + answer.nobody == pytest.approx(1)
+    assert json.dumps(answer.roots) == "[1]"
