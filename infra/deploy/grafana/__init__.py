@@ -1,0 +1,1 @@
+"""Grafana: six dashboards, written from code, and how they are provisioned."""
