@@ -1,0 +1,176 @@
+"""The chart under the real helm: it renders over every set of values in ci/, Kubernetes takes what it renders, and no
+container gets more than it needs. `scripts/chart-tools.sh` brings helm and the schemas; nothing here asks a cluster.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+from referencing import Registry, Resource
+from referencing.jsonschema import DRAFT202012
+
+ROOT = Path(__file__).resolve().parents[3]
+CHART = ROOT / "infra" / "deploy" / "helm" / "x0tta6bl4"
+TOOLS = Path(os.environ.get("X0_CHART_TOOLS", ROOT / ".setup" / "chart"))
+HELM = shutil.which("helm", path=f"{TOOLS}:{os.environ['PATH']}")
+VALUES = sorted((CHART / "ci").glob("*-values.yaml"))
+VERSIONS = ("v1.29.0", "v1.33.0", "v1.37.0")  # the oldest the chart takes, one between, the newest the schemas know
+OPERATORS = {"monitoring.coreos.com/v1"}  # resources of others, whose schemas Kubernetes does not carry
+
+pytestmark = pytest.mark.skipif(HELM is None, reason="helm is not here: scripts/chart-tools.sh gets it")
+
+
+def helm(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([HELM, *words], capture_output=True, text=True, check=False)
+
+
+@cache
+def rendered(values: Path, *words: str) -> tuple[dict, ...]:
+    done = helm("template", "west", str(CHART), "--namespace", "mesh", "-f", str(values), *words)
+    assert done.returncode == 0, done.stderr
+    return tuple(one for one in yaml.safe_load_all(done.stdout) if one)
+
+
+def named(path: Path) -> str:
+    return path.stem
+
+
+def pods(values: Path) -> dict[str, dict]:
+    """Pod specs by component."""
+    found = {}
+    for one in rendered(values):
+        spec = one if one["kind"] == "Pod" else one.get("spec", {}).get("template")
+        if spec:
+            found[one["metadata"]["labels"]["app.kubernetes.io/component"]] = spec["spec"]
+    return found
+
+
+def containers(values: Path) -> dict[str, dict]:
+    return {one["name"]: one for pod in pods(values).values() for one in pod["containers"]}
+
+
+@pytest.mark.parametrize("values", VALUES, ids=named)
+def test_helm_finds_nothing_to_complain_of(values):
+    done = helm("lint", "--strict", str(CHART), "-f", str(values))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("values", VALUES, ids=named)
+def test_kubernetes_takes_everything_that_is_rendered(values, version):
+    folder = TOOLS / "schemas" / f"{version}-local-strict"
+    if not folder.is_dir():
+        pytest.skip(f"no schemas of Kubernetes {version}: scripts/chart-tools.sh gets them")
+
+    def retrieve(uri: str) -> Resource:
+        # Definitions are named by an absolute path; all lie in the one folder.
+        text = (folder / Path(uri).name).read_text()
+        return Resource.from_contents(json.loads(text), default_specification=DRAFT202012)
+
+    for one in rendered(values):
+        if one["apiVersion"] in OPERATORS:
+            continue
+        group = one["apiVersion"].removesuffix(".k8s.io/v1").replace("/", "-")
+        group = f"{group}-v1" if one["apiVersion"].endswith(".k8s.io/v1") else group
+        name = f"{one['kind'].lower()}-{group}.json"
+        checker = Draft202012Validator({"$ref": name}, registry=Registry(retrieve=retrieve))
+        assert [f"{name} {error.json_path}: {error.message}" for error in checker.iter_errors(one)] == []
+
+
+@pytest.mark.parametrize("values", VALUES, ids=named)
+def test_no_container_is_privileged_and_each_has_only_the_capabilities_it_needs(values):
+    allowed = {"collector": {"BPF", "PERFMON", "NET_ADMIN"}, "actuator": {"NET_ADMIN"}}
+    for name, one in containers(values).items():
+        security = one["securityContext"]
+        assert security["readOnlyRootFilesystem"], name
+        assert not security["allowPrivilegeEscalation"], name
+        assert not security.get("privileged", False), name
+        assert security["capabilities"]["drop"] == ["ALL"], name
+        assert set(security["capabilities"].get("add", ())) == allowed.get(name, set()), name
+
+
+@pytest.mark.parametrize("values", VALUES, ids=named)
+def test_only_a_node_is_uid_0_or_in_the_hosts_network_and_nobody_gets_a_token_of_the_cluster(values):
+    for name, pod in pods(values).items():
+        assert pod["automountServiceAccountToken"] is False, name
+        assert pod.get("hostNetwork", False) == (name == "node"), name
+        if name != "node":
+            assert pod["securityContext"]["runAsNonRoot"], name
+
+
+@pytest.mark.parametrize("values", VALUES, ids=named)
+def test_no_secret_is_made_or_written_down(values):
+    assert [one for one in rendered(values) if one["kind"] == "Secret"] == []
+    for name, one in containers(values).items():
+        for variable in one.get("env", ()):
+            if "URL" in variable["name"] and "DATABASE" in variable["name"]:
+                assert "secretKeyRef" in variable["valueFrom"], name
+            assert not ("AUTH" in variable["name"] and "value" in variable), name
+
+
+@pytest.mark.parametrize("values", VALUES, ids=named)
+def test_whatever_serves_long_has_a_probe_and_limits(values):
+    for name, one in containers(values).items():
+        assert "memory" in one["resources"]["limits"], name
+        if name not in {"migrate", "ready", "actuator"}:
+            assert "livenessProbe" in one, name
+
+
+def test_by_default_a_mesh_is_only_watched_and_full_adds_the_hands():
+    default, full = (containers(CHART / "ci" / f"{one}-values.yaml") for one in ("default", "full"))
+    assert "actuator" not in default
+    assert "actuator" in full
+    assert not [one for one in full["actuator"].get("env", ()) if one["name"] != "NODE_NAME"]
+
+
+def test_the_actuator_never_sees_the_private_half_of_the_key():
+    (keys,) = [one for one in pods(CHART / "ci" / "full-values.yaml")["node"]["volumes"] if one["name"] == "keys"]
+    assert keys["secret"]["items"] == [{"key": "control.pub", "path": "control.pub"}]
+
+
+def test_a_nodes_queue_is_named_by_the_downward_api():
+    collector = containers(CHART / "ci" / "default-values.yaml")["collector"]
+    assert collector["command"][-4:-2] == ["--name", "$(NODE_NAME)"]
+    fields = {
+        one["name"]: one["valueFrom"]["fieldRef"]["fieldPath"] for one in collector["env"] if "fieldRef" in str(one)
+    }
+    assert fields == {"NODE_NAME": "spec.nodeName", "HOST_IP": "status.hostIP"}
+
+
+@pytest.mark.parametrize(("name", "hook"), [("default", "pre-install"), ("bundled", "post-install")])
+def test_migrations_run_as_a_hook_once_there_is_a_database(name, hook):
+    (job,) = [one for one in rendered(CHART / "ci" / f"{name}-values.yaml") if one["kind"] == "Job"]
+    assert job["metadata"]["annotations"]["helm.sh/hook"] == f"{hook},pre-upgrade"
+
+
+def test_every_module_a_container_starts_exists():
+    for values in VALUES:
+        for one in containers(values).values():
+            command = one.get("command", [])
+            if command[:2] == ["python", "-m"]:
+                module = ROOT / Path(*command[2].split("."))
+                assert module.with_suffix(".py").exists() or (module / "__main__.py").exists(), command
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--set", "gateway.replica=3"], "replica"),
+        (["--set", "images.control.digest=latest"], "digest"),
+        (["--set", "prefect.enabled=false"], "prefect.url"),
+        (["--set", "actuator.enabled=true"], "control.pub"),
+        (["--set", "actuator.enabled=true", "--set", "secrets.keys=k"], "places"),
+    ],
+)
+def test_values_that_cannot_work_are_refused_with_their_name(words, said):
+    done = helm("template", "west", str(CHART), *words)
+    assert done.returncode != 0
+    assert said in done.stderr
