@@ -1,0 +1,74 @@
+"""What runs on one host: compose and the systemd units name programs that exist, and open no door by default."""
+
+from __future__ import annotations
+
+import configparser
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+DEPLOY = ROOT / "infra" / "deploy"
+UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
+COMPOSE = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text())
+OURS = {name: one for name, one in COMPOSE["services"].items() if one["image"].startswith("x0tta6bl4")}
+
+
+def exists(module: str) -> bool:
+    path = ROOT / Path(*module.split("."))
+    return path.with_suffix(".py").exists() or (path / "__main__.py").exists()
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_container_of_ours_has_a_read_only_root_and_no_capability_but_a_nodes_three(name):
+    one = OURS[name]
+    assert one["read_only"]
+    assert one["cap_drop"] == ["ALL"]
+    assert one["security_opt"] == ["no-new-privileges:true"]
+    assert not one.get("privileged", False)
+    assert set(one.get("cap_add", ())) == ({"BPF", "PERFMON", "NET_ADMIN"} if name == "node" else set())
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_container_of_ours_starts_a_module_that_exists(name):
+    command = OURS[name]["command"]
+    assert command[:2] == ["python", "-m"]
+    assert exists(command[2])
+
+
+def test_every_port_is_this_machines_only_and_every_password_is_asked_for():
+    ports = [port for one in COMPOSE["services"].values() for port in one.get("ports", ())]
+    assert [port for port in ports if not port.startswith("127.0.0.1:")] == []
+    text = (DEPLOY / "compose" / "compose.yaml").read_text()
+    asked = set(re.findall(r"\$\{(\w+):\?", text))
+    assert re.findall(r"\$\{(\w+):-", text) == []
+    example = (DEPLOY / "compose" / ".env.example").read_text()
+    assert asked <= set(re.findall(r"^(\w+)=", example, re.MULTILINE))
+    assert re.search(r"^\w*(PASSWORD|AUTH)=.", example, re.MULTILINE) is None
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda one: one.stem)
+def test_a_unit_starts_what_exists(unit):
+    parser = configparser.ConfigParser(interpolation=None, strict=False)
+    parser.optionxform = str  # type: ignore[assignment]
+    parser.read(unit)
+    program, *words = parser["Service"]["ExecStart"].split()
+    assert program.startswith("/opt/x0tta6bl4/.venv/bin/")
+    if words[0] == "-m":
+        assert exists(words[1])
+
+
+def test_the_collector_has_three_rights_and_no_more():
+    text = (DEPLOY / "systemd" / "x0tta6bl4-node.service").read_text()
+    assert re.findall(r"^CapabilityBoundingSet=(.*)$", text, re.MULTILINE) == ["CAP_BPF CAP_PERFMON CAP_NET_ADMIN"]
+
+
+def test_no_image_is_built_from_more_than_its_sources():
+    ignored = (DEPLOY / "image" / "Dockerfile.dockerignore").read_text().splitlines()
+    assert "*" in ignored
+    copied = set(re.findall(r"^COPY (?!--from)(.+) \S+$", (DEPLOY / "image" / "Dockerfile").read_text(), re.MULTILINE))
+    named = {word for line in copied for word in line.split()}
+    assert {word.split("/")[0] for word in named} == {one[1:] for one in ignored if one.startswith("!")}
+    assert [one for one in named if not (ROOT / one).exists()] == []
