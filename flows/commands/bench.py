@@ -11,7 +11,7 @@ import typer
 
 ROOT = Path(__file__).parents[2]
 RUNNABLE = 'if __name__ == "__main__":'
-_HELP = "Which: ebpf, healing, quiet, ...; `bench NAME -- --help` tells its own options."
+_HELP = "Which: ebpf, healing, payments, quiet, ...; `bench NAME -- --help` tells its own options."
 
 
 def bench(

@@ -10,7 +10,7 @@ from tests.bench.cells import CASES, Arm
 from tests.bench.healing import chosen
 
 
-@pytest.mark.parametrize("name", ["ebpf", "healing", "quiet"])
+@pytest.mark.parametrize("name", ["ebpf", "healing", "payments", "quiet"])
 def test_a_benchmark_is_a_module_that_gets_all_further_options(name):
     assert command(name, ["--json", "f"]) == [sys.executable, "-m", f"tests.bench.{name}", "--json", "f"]
 
