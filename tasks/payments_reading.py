@@ -28,6 +28,16 @@ HEADS_EVERY = timedelta(seconds=60)
 JETTONS_EVERY = timedelta(seconds=30)
 """USDT on TON waits for a person anyway."""
 
+MANY = 40
+"""Payments in the overlap that need more than one call: TronScan's page holds 50."""
+
+BRIEFLY_FOR = timedelta(seconds=12)
+"""How long only the newest is read after that: at a payment a second the overlap takes six calls, and two a second are
+more than a free key likes. What a late index adds, and what became final, is heard so much later."""
+
+BRIEF = timedelta(seconds=6)
+"""Two ticks of TRON: fewer rows than make TronScan's adapter ask for a second page."""
+
 MOST_CASES = 5_000
 """Open at once; what is above them waits for its turn."""
 
@@ -105,6 +115,7 @@ class Reader:
     _jettons_at: datetime = NEVER
     _jettons_since: dict[Address, datetime] = field(default_factory=dict)
     _silent: set[Provider] = field(default_factory=set)
+    _busy: dict[_Key, datetime] = field(default_factory=dict)
 
     @property
     def addresses(self) -> tuple[Address, ...]:
@@ -119,7 +130,7 @@ class Reader:
         """
         reaches = await self._reaches(now)
         turns = [
-            self._discover(reaches[provider, address])
+            self._discover(reaches[provider, address], now)
             for address in self.addresses
             for provider in readers(self.chain, _of(address, reaches), now)
         ]
@@ -169,10 +180,17 @@ class Reader:
                     found[provider, address] = reach or Reach(Watermark(provider, address, start))
         return found
 
-    async def _discover(self, reach: Reach) -> Page | Failed:
+    async def _discover(self, reach: Reach, now: datetime) -> Page | Failed:
+        """Read with the whole overlap; where that takes many calls, only now and then, and the newest in between."""
         provider, address = reach.mark.provider, reach.mark.address
-        since = reach.mark.until - OVERLAP[self.chain]
-        return await self._page(provider, address, "discover", self.chains.all[provider].discover(address, since=since))
+        since, busy = reach.mark.until - OVERLAP[self.chain], self._busy.get((provider, address), NEVER)
+        is_brief = now - busy < BRIEFLY_FOR
+        if is_brief:
+            since = max(since, now - BRIEF)
+        page = await self._page(provider, address, "discover", self.chains.all[provider].discover(address, since=since))
+        if not is_brief and not isinstance(page, Failed) and len(page.sightings) >= MANY:
+            self._busy[provider, address] = now
+        return page
 
     async def _jettons(self, reaches: _Reaches, now: datetime) -> list[Page]:
         """Read USDT on TON; it has a way of its own, and moves no mark of the main feed."""
