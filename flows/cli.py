@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from flows.commands import access, bench, lab_pay, machine, operator, trial
+from flows.commands import access, bench, lab_pay, learning, machine, operator, trial
 from flows.commands.conformance import conformance
 from flows.commands.explain import explain
 from flows.commands.kernel import ebpf
@@ -35,7 +35,8 @@ _OPERATOR = (
     operator.resume,
     operator.forgive,
 )
-for command in (*_MACHINE, *_OPERATOR):
+_LEARNING = (learning.train_weights, learning.generate_test_anomalies)
+for command in (*_MACHINE, *_OPERATOR, *_LEARNING):
     app.command()(command)
 # What follows the benchmark's name is the benchmark's own.
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(bench.bench)

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from models.errors import BrokenError, ToolMissing
-from models.graphinputs import ABOUT_TARGET, COLUMNS, GraphInputs, graph_inputs
+from models.graphinputs import ABOUT_TARGET, COLUMNS, GraphInputs, cost_of_quiet, graph_inputs
 from models.graphsage import forward, softmax_with_none
 from models.snapshot import Case, FloatArray
 from models.weights import Shape, Weights, expected_shapes
@@ -213,7 +213,8 @@ def network_scores(network: Any, examples: Sequence[Example]) -> tuple[Any, Any,
         state = torch.relu(sent + network[f"serves-{layer}"](state, edges))
         states.append(state)
     joined = torch.cat(states, dim=1)
-    scores = network["score-1"](torch.relu(network["score-0"](joined)))[:, 0]
+    quiet = cost_of_quiet(features.numpy())
+    scores = network["score-1"](torch.relu(network["score-0"](joined)))[:, 0] - torch.from_numpy(quiet)
     view = torch.cat([joined, features], dim=1)
     seen = scatter(view, graph, dim=0, dim_size=len(sizes), reduce="max")
     none = network["none-1"](torch.relu(network["none-0"](seen)))[:, 0]

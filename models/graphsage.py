@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import ConfigurationInvalid, SnapshotInvalid
-from models.graphinputs import COLUMNS, GraphInputs, graph_inputs
+from models.graphinputs import COLUMNS, GraphInputs, cost_of_quiet, graph_inputs
 from models.snapshot import FloatArray, IntArray, Snapshot
 from models.weights import Float32Array, Weights, read
 
@@ -161,7 +161,7 @@ def forward(weights: Weights, inputs: GraphInputs) -> tuple[FloatArray, float]:
         state = _rectified(sent)
         states.append(state)
     joined = np.concatenate(states, axis=1)
-    scores = _two_layers(arrays, "score", joined)[:, 0]
+    scores = _two_layers(arrays, "score", joined)[:, 0] - cost_of_quiet(features)
     view = np.concatenate([joined.max(axis=0), features.max(axis=0)])
     none = float(_two_layers(arrays, "none", view[None])[0, 0])
     return scores.astype(np.float64), none / weights.shape.temperature

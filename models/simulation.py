@@ -33,7 +33,7 @@ TRIGGER_KNOWN = 0.3
 GAPPY = 0.5
 DISTRACTED = 0.5
 ALERTS_ONLY = 0.15
-HIDDEN_ROOT = 0.15
+HIDDEN_ROOT = 0.03
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -178,6 +178,11 @@ def simulated(count: int, *, seed: int) -> Iterator[Case]:
         make = mesh_incident if happens(rng, MESH_SHARE) else call_incident
         case = observed(make(rng), name=f"simulated-{seed}-{number}", rng=rng)
         yield alerted(case, rng) if happens(rng, ALERTS_ONLY) else case
+
+
+def generate_test_anomalies(count: int, *, seed: int) -> list[Case]:
+    """Return labelled incidents for tests and trials; as `simulated`, all at once."""
+    return list(simulated(count, seed=seed))
 
 
 def alerted(case: Case, rng: Rng) -> Case:

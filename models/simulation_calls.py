@@ -35,8 +35,8 @@ LATENCY, P95, ERRORS, REQUESTS, CPU, MEMORY, THREADS = range(len(SIGNALS))
 FAULTS: Final = {
     "cpu": 0.18,
     "memory": 0.12,
-    "delay": 0.22,
-    "network_delay": 0.05,
+    "delay": 0.25,
+    "network_delay": 0.02,
     "errors": 0.16,
     "kill": 0.07,
     "variance": 0.05,

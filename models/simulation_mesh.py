@@ -159,4 +159,4 @@ def _harm_node(values: FloatArray, node: int, links: IntArray, fault: str, when:
         values[gone, node] = np.nan
         # Nobody but its peers can tell of the links; sometimes not even they.
         if happens(rng, 0.3):
-            values[gone[:, None], links[: len(links) // 2]] = np.nan
+            values[np.flatnonzero(gone)[:, None], links[: len(links) // 2]] = np.nan
