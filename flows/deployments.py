@@ -16,6 +16,7 @@ from prefect.types.entrypoint import EntrypointType
 from flows.collection import CollectParameters, collect_node
 from flows.healing import HealParameters, WatchParameters, heal_mesh, watch_mesh
 from flows.housekeeping import keep_house
+from flows.learning import TrainParameters, analyze_incident, train_graphsage
 from flows.payments import (
     ReconcileParameters,
     ScanParameters,
@@ -35,6 +36,8 @@ HOUSE_EVERY = timedelta(minutes=6)
 # The scan expires orders as it goes; this is for an hour in which it did not.
 EXPIRE_EVERY = timedelta(hours=1)
 RECONCILE_EVERY = timedelta(days=1)
+# Minutes of one core: a night's incidents, once a night.
+LEARN_EVERY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,18 @@ def table(mesh: str, places: dict[str, Path], *, heal: bool, chains: Sequence[Ch
         Planned(heal_mesh, "audit", CONTROL, {"asked": audit}, AUDIT_EVERY, "Looks for what the watch missed."),
         Planned(heal_mesh, "manual", CONTROL, {"asked": by_hand}, about="One turn by hand; dry run unless told."),
         Planned(keep_house, "retention", CONTROL, every=HOUSE_EVERY, about="Deletes raw samples past retention."),
+    ]
+    nightly = TrainParameters(mesh=mesh, dry_run=not heal).model_dump(mode="json")
+    rows += [
+        Planned(train_graphsage, "nightly", CONTROL, {"asked": nightly}, LEARN_EVERY, "Learns from healed incidents."),
+        Planned(
+            train_graphsage,
+            "manual",
+            CONTROL,
+            {"asked": TrainParameters(mesh=mesh).model_dump(mode="json")},
+            about="One fit by hand; nothing new serves unless told.",
+        ),
+        Planned(analyze_incident, "manual", CONTROL, about="Asks the serving model about one incident."),
     ]
     for node, place in places.items():
         asked = CollectParameters(mesh=mesh, node=node, place=place).model_dump(mode="json")

@@ -31,6 +31,9 @@ def test_the_table_is_this_and_no_other():
         ("heal-mesh/audit", "control", timedelta(minutes=5)),
         ("heal-mesh/manual", "control", None),
         ("keep-house/retention", "control", timedelta(minutes=6)),
+        ("train-graphsage/nightly", "control", timedelta(days=1)),
+        ("train-graphsage/manual", "control", None),
+        ("analyze-incident/manual", "control", None),
         ("collect-node/n0", "node-n0", None),
         ("collect-node/n1", "node-n1", None),
     ]
@@ -38,13 +41,13 @@ def test_the_table_is_this_and_no_other():
 
 
 def test_where_something_is_sold_each_chain_has_a_long_run_and_the_ledger_is_looked_after():
-    assert shown(heal=True, chains=(Chain.TON,))[6:] == [
+    assert shown(heal=True, chains=(Chain.TON,))[9:] == [
         ("scan-chain/ton", "control", None),
         ("confirm-payment/manual", "control", None),
         ("expire-orders/hourly", "control", timedelta(hours=1)),
         ("reconcile-ledger/nightly", "control", timedelta(days=1)),
     ]
-    assert shown(heal=True, chains=tuple(Chain))[6:8] == [
+    assert shown(heal=True, chains=tuple(Chain))[9:11] == [
         ("scan-chain/tron", "control", None),
         ("scan-chain/ton", "control", None),
     ]
@@ -69,6 +72,8 @@ def test_a_turn_by_hand_is_a_dry_run_unless_told_otherwise():
 def test_an_installation_that_only_watches_changes_nothing_by_schedule_either(heal):
     assert parameters("heal-mesh/audit", heal=heal)["asked"]["dry_run"] is not heal
     assert parameters("watch-mesh/lab", heal=heal)["asked"]["heal"] is heal
+    assert parameters("train-graphsage/nightly", heal=heal)["asked"]["dry_run"] is not heal
+    assert parameters("train-graphsage/manual", heal=heal)["asked"]["dry_run"]
 
 
 def test_a_node_is_collected_from_its_own_place():
