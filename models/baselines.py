@@ -104,6 +104,8 @@ def _tail(snapshot: Snapshot) -> FloatArray:
         return np.asarray(np.where(total > 0, _ABNORMAL + np.log1p(total), 0.0))
     tail = deviation(snapshot, baseline(snapshot), rows=window(snapshot)).tail
     directed = [k for k, spec in enumerate(snapshot.signals) if spec.worse]
+    if snapshot.target_signal is not None:
+        directed = [snapshot.target_signal]  # as PetShop's: an element is abnormal in what raised the alarm
     return np.asarray(np.nan_to_num(tail[-1][:, directed]).max(axis=1, initial=0.0))
 
 
