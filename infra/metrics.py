@@ -14,7 +14,7 @@ from datetime import datetime
 from enum import StrEnum
 from importlib import metadata
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
@@ -45,6 +45,7 @@ UNMATCHED = "x0tta6bl4_transfers_unmatched"
 PAYMENT_CASES = "x0tta6bl4_payment_cases"
 UNDELIVERED = "x0tta6bl4_outbox_waiting"
 ERRORS = "x0tta6bl4_gateway_errors_total"
+ANALYSIS_DRIFT = "x0tta6bl4_analysis_input_drift_ratio"
 REQUESTS = "http_requests_total"
 REQUEST_DURATION = "http_request_duration_seconds"
 
@@ -169,6 +170,18 @@ class GatewayMetrics:
         self._errors = Counter(
             ERRORS, "Errors answered, by branch of the error tree; alert on broken.", ["branch"], registry=self.registry
         )
+
+        self._drift = Gauge(
+            ANALYSIS_DRIFT,
+            "Share of the newest analysis' inputs unlike what its engine was fitted on; NaN until there is one.",
+            registry=self.registry,
+        )
+        self._drift.set(float("nan"))
+
+    def analysed(self, drift: float | None) -> None:
+        """Keep how far the newest analysis was from its engine's training; None: the engine cannot tell."""
+        if drift is not None:
+            self._drift.set(drift)
 
     def request_answered(self, *, method: str, route: str, status: int, seconds: float) -> None:
         """Count and time one request; a made-up method counts as OTHER, so that labels stay bounded."""

@@ -35,6 +35,9 @@ class Ranking:
     confidence: Mapping[str, float]
     no_visible_root: float
     drift: float | None = None
+    candidates: tuple[str, ...] = ()
+    because: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    against: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Engine(Protocol):

@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 
 from infra.access import Access
-from infra.api import alerts, decisions, healing, health, incidents, licences, mesh, orders, payments, problems
+from infra.api import alerts, causal, decisions, healing, health, incidents, licences, mesh, orders, payments, problems
 from infra.api.gateway import Trade, open_gateway
 from infra.api.middleware import AnswerWithin, JsonBody, RequestRecord
 from infra.metrics import GatewayMetrics, version

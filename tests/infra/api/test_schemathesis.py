@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import schemathesis
 from hypothesis import settings
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from infra.api.app import create_app
 from infra.api.gateway import digest_of
@@ -46,4 +47,6 @@ async def seeded():
 @schema.parametrize()
 @settings(max_examples=30, deadline=None, derandomize=True)  # what it finds, it finds in the commit that made it
 def test_every_answer_conforms_to_the_document_and_no_request_breaks_the_gateway(case):
-    case.call_and_validate(headers=AS_OPERATOR)
+    # A schema cannot say that the parts of a snapshot must fit each other; one that does not fit is refused with 422.
+    excluded = [positive_data_acceptance] if case.operation.path == "/api/v1/causal/analyze" else None
+    case.call_and_validate(headers=AS_OPERATOR, excluded_checks=excluded)
