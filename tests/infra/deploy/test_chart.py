@@ -128,6 +128,7 @@ def test_by_default_a_mesh_is_only_watched_and_full_adds_the_hands():
     default, full = (containers(CHART / "ci" / f"{one}-values.yaml") for one in ("default", "full"))
     assert "actuator" not in default
     assert "actuator" in full
+    assert (default["control"]["command"][-1], full["control"]["command"][-1]) == ("--no-heal", "--heal")
     assert not [one for one in full["actuator"].get("env", ()) if one["name"] != "NODE_NAME"]
 
 
