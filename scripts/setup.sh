@@ -90,18 +90,27 @@ fi
 # --- Python ----------------------------------------------------------------------------------------------------------
 "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' ||
     fail "$("$python" --version) will not do: set PYTHON to a Python 3.11 or 3.12"
-stamp=.setup/python-$(cat requirements.lock pyproject.toml | sha256sum | cut -c1-16)
+locks=(-r requirements.lock)
+# The learning stack is large, and nothing that heals needs it. FOR_TESTS or LEARNING asks for it.
+[ -z "${FOR_TESTS:-}${LEARNING:-}" ] || locks+=(-r requirements-learning.lock)
+# PyTorch's CPU wheels have an index of their own; without it, where the usual index has no CPU build, gigabytes come.
+index=()
+[ -z "${TORCH_INDEX:-}" ] || index=(--extra-index-url "$TORCH_INDEX")
+# What was installed with the learning stack does without it too: only the other way round is something to do.
+made_from() { cat "$@" pyproject.toml | sha256sum | cut -c1-16; }
+stamp=.setup/python-$(made_from requirements.lock requirements-learning.lock)
+[ ${#locks[@]} -gt 2 ] || [ -e "$stamp" ] || stamp=.setup/python-$(made_from requirements.lock)
 if [ ! -e "$stamp" ] || [ ! -x .venv/bin/python ]; then
     # A checkout copied with its environment holds another folder's paths: make it anew.
     [ -x .venv/bin/python ] || "$python" -m venv .venv
     # Compiled at install: uncompiled, every run that a worker starts would pay seconds of compiling.
     unset PYTHONDONTWRITEBYTECODE
-    say "installing Python packages from requirements.lock"
+    say "installing Python packages from ${locks[*]}"
     if command -v uv >/dev/null; then
-        VIRTUAL_ENV=$PWD/.venv quietly uv pip install -q --compile-bytecode -r requirements.lock
+        VIRTUAL_ENV=$PWD/.venv quietly uv pip install -q --compile-bytecode "${index[@]}" "${locks[@]}"
         VIRTUAL_ENV=$PWD/.venv quietly uv pip install -q --compile-bytecode --no-deps -e .
     else
-        quietly .venv/bin/python -m pip install -q --disable-pip-version-check -r requirements.lock
+        quietly .venv/bin/python -m pip install -q --disable-pip-version-check "${index[@]}" "${locks[@]}"
         quietly .venv/bin/python -m pip install -q --disable-pip-version-check --no-deps -e .
     fi
     quietly .venv/bin/python -m compileall -q flows tasks ebpf infra models
