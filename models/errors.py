@@ -153,10 +153,10 @@ class PaymentInvalid(RefusedError):
 
 
 class AmountTaken(RefusedError):
-    """Raised when another watched order has this very amount (or code); take another tail and try again."""
+    """Raised when another watched order has this very amount (or code, or id); draw others and try again."""
 
     def __init__(self, order: str) -> None:
-        super().__init__(f"the amount or the code of order {order} is reserved by another order; draw another")
+        super().__init__(f"the amount or the name of order {order} is reserved by another order; draw another")
         self.order = order
 
 

@@ -197,9 +197,9 @@ class LedgerRepository(Protocol):
         """Insert a NEW order. Notifies `orders`.
 
         Raises:
-            AmountTaken: an order of this asset and address has this very amount reserved, or any order has its code;
-                the unit of work may go on with another.
-            RefusedError: it is not NEW, or its id is known; the schema's word.
+            AmountTaken: an order of this asset and address has this very amount reserved, or any order has its code or
+                its id; the unit of work may go on with another.
+            RefusedError: it is not NEW; the schema's word.
         """
 
     async def taken(

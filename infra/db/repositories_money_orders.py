@@ -195,8 +195,6 @@ class LedgerOrders:
             .returning(OrderRow.id)
         )
         if stored.scalar_one_or_none() is None:
-            if await self.sale(order.id) is not None:
-                raise RefusedError(f"there is an order {order.id} already; draw another id")
             raise AmountTaken(order.id)
         self._transaction.hint("orders")
 

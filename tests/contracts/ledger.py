@@ -112,7 +112,7 @@ class OrderContract:
         with pytest.raises(RefusedError):
             await opened(store, order(state=OrderState.SETTLED))
         await opened(store, order())
-        with pytest.raises(RefusedError, match="o1"):
+        with pytest.raises(AmountTaken, match="o1"):
             await opened(store, order(31_000_000))
 
     async def test_a_buyers_orders_are_newest_first(self, store: Store):

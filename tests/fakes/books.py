@@ -73,7 +73,7 @@ class Books:
     def open_order(self, sale: Sale) -> None:
         new = sale.order
         if new.id in self.sales:
-            raise SchemaRefusal(f"the schema refused the row: order {new.id} exists")
+            raise AmountTaken(new.id)
         if new.state is not OrderState.NEW or new.flags or new.credits or new.amount.units <= 0:
             raise SchemaRefusal("an order begins as NEW, unpaid, with an amount and without flags")
         if not new.created_at <= new.expires_at <= new.watched_until:

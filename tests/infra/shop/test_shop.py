@@ -82,6 +82,15 @@ async def test_an_amount_that_was_taken_meanwhile_is_drawn_again(store, clock):
         assert await uow.ledger.sale(sale.order.id) == sale
 
 
+async def test_a_name_that_another_order_has_is_drawn_again(store, clock):
+    first = await a_shop(store, clock).place_order(ANN, "week", Asset.USDT_TRON)
+    # The same numbers again: the same name, and on TRON no code that would tell.
+    second = await a_shop(store, clock).place_order(BEN, "month", Asset.USDT_TRON)
+    assert second.order.id != first.order.id
+    async with store.unit() as uow:
+        assert await uow.ledger.sale(first.order.id) == first
+
+
 async def test_an_amount_that_is_taken_five_times_in_a_row_is_refused_and_nothing_is_kept(store, clock):
     with pytest.raises(AmountTaken):
         await a_shop(RivalStore(store, times=5), clock).place_order(ANN, "week", Asset.USDT_TRON)
