@@ -18,6 +18,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "infra" / "deploy"
 PACKAGES = {
+    "ip": "iproute2",
     "promtool": "prometheus",
     "prometheus": "prometheus",
     "amtool": "prometheus-alertmanager",
