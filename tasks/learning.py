@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import acreate_markdown_artifact
 
 from infra.datasets.petshop import load_petshop
 from infra.datasets.rcaeval import load_rcaeval
@@ -263,9 +263,4 @@ async def _draw(reached: Checkpoint, run: str) -> None:
     ]
     head = ["| epoch | loss of the steps | loss held out | |", "|-:|-:|-:|:-|"]
     about = f"Fit {run[:12]}, nats an incident (listwise cross-entropy)."
-    await _artifact("loss-curve", "\n".join([about, "", *head, *rows]))
-
-
-async def _artifact(key: str, text: str) -> None:
-    made: Any = create_markdown_artifact(markdown=text, key=key)
-    await made
+    await acreate_markdown_artifact(key="loss-curve", markdown="\n".join([about, "", *head, *rows]))
