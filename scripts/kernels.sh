@@ -15,7 +15,7 @@ keep=${KEEP:-${TMPDIR:-/tmp}/x0-kernels}
 tests=${TESTS-tests/ebpf}
 limit=${LIMIT:-3600} # seconds a kernel may take
 # What the tests need of a kernel that Debian builds as modules.
-wanted="9p 9pnet_virtio virtio_pci veth tun sch_ingress cls_bpf nf_tables"
+wanted="9p 9pnet_virtio virtio_pci veth tun sch_ingress cls_bpf crc32c_generic nf_tables"
 
 say() { printf '[kernels] %s\n' "$*" >&2; }
 command -v qemu-system-x86_64 >/dev/null || { say "qemu is not installed: apt install qemu-system-x86"; exit 2; }
