@@ -18,7 +18,7 @@ from models.gate import Duty
 from models.incident import Diagnosis, FaultKind, Incident, IncidentId, Outcome, OutcomeKind, Verification
 from models.ledger import LedgerRepository, LicenceRepository, OutboxRepository
 from models.mesh import Mesh, NodeId
-from models.promotion import ModelRepository
+from models.modelstore import ModelRepository
 from models.remedy import (
     ActionReport,
     ActionState,

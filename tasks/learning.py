@@ -31,8 +31,9 @@ from models.fitting import (
 from models.graphsage import GraphSAGEAnomalyDetector, Prediction
 from models.incident import Incident, IncidentId, OutcomeKind
 from models.meshsnapshot import MeshWindow
+from models.modelstore import ModelRecord
 from models.ports import UnitOfWork
-from models.promotion import ModelRecord, Score, Verdict, judge, score_of_model, scores_of_rules
+from models.promotion import Score, Verdict, judge, score_of_model, scores_of_rules
 from models.simulation import simulated
 from models.snapshot import Case, Snapshot
 from models.weights import digest_of, read, write

@@ -13,11 +13,11 @@ from infra.db.tables_model import FitRow, ModelRow
 from infra.db.transaction import Transaction
 from models.errors import ConfigurationInvalid
 from models.fitting import Checkpoint
-from models.promotion import ModelRecord
+from models.modelstore import ModelRecord
 
 
 class PostgresModels:
-    """`models.promotion.ModelRepository` on Postgres."""
+    """`models.modelstore.ModelRepository` on Postgres."""
 
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction

@@ -23,6 +23,7 @@ from infra.db.repositories_telemetry import PostgresMeshes, PostgresSamples
 from infra.db.transaction import Transaction
 from models.chat import ChatRepository
 from models.ledger import LedgerRepository, LicenceRepository, OutboxRepository
+from models.modelstore import ModelRepository
 from models.ports import (
     ActionRepository,
     DecisionRepository,
@@ -36,7 +37,6 @@ from models.ports import (
     SampleRepository,
     TokenRepository,
 )
-from models.promotion import ModelRepository
 
 
 class PostgresUnit:

@@ -10,8 +10,8 @@ import pytest
 
 from models.errors import ConfigurationInvalid
 from models.fitting import Checkpoint
+from models.modelstore import ModelRecord
 from models.ports import Store
-from models.promotion import ModelRecord
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)

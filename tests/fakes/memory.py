@@ -25,9 +25,9 @@ from models.incident import (
 )
 from models.ledger import Language
 from models.mesh import Mesh, NodeId
+from models.modelstore import ModelRecord
 from models.payment import OrderId
 from models.ports import HealRequest, IncidentStory, LongRun, Signed, Token
-from models.promotion import ModelRecord
 from models.remedy import (
     ActionReport,
     ActionState,

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from models.errors import ConfigurationInvalid
 from models.fitting import Checkpoint
-from models.promotion import ModelRecord
+from models.modelstore import ModelRecord
 from tests.fakes.ledger import Desk
 from tests.fakes.memory import Memory
 

@@ -28,6 +28,7 @@ from models.incident import (
 )
 from models.ledger import LedgerRepository, LicenceRepository, OutboxRepository
 from models.mesh import Mesh, NodeId
+from models.modelstore import ModelRepository
 from models.ports import (
     ActionRepository,
     DecisionRepository,
@@ -46,7 +47,6 @@ from models.ports import (
     Token,
     TokenRepository,
 )
-from models.promotion import ModelRepository
 from models.remedy import (
     ActionReport,
     ActionState,
