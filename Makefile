@@ -43,7 +43,8 @@ format: setup ## Format and mend what can be mended
 	@$(BIN)/ruff check --fix .
 
 chaos: setup ## Run the long tests: every kill at every stage of a heal
-	@X0_CHAOS=1 $(BIN)/pytest -q -m e2e
+	@X0_CHAOS=1 $(BIN)/pytest -q -m e2e tests
+	@X0_CHAOS=1 $(BIN)/pytest -q tests/ebpf/test_leaks.py
 
 kernels: setup ## Boot Debian's 6.1 and 6.12 kernels under QEMU and run the eBPF tests there (long; needs qemu)
 	@scripts/kernels.sh
