@@ -61,6 +61,7 @@ def test_one_way_loses_only_what_goes_toward_the_named_end(lab, link):
 
 
 def test_loss_takes_about_its_share(lab, link):
+    assert between_neighbours(lab, N1, N0) == 50  # an address that is asked for meanwhile would be lost, too
     with harmed(lab, FaultKind.LOSS, link, percent=40):
         arrived = between_neighbours(lab, N0, N1, count=1000)
     assert 500 < arrived < 700  # six standard deviations around 600
