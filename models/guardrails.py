@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from models.graph import islands, survives
-from models.incident import FaultKind, Incident, OutcomeKind, SymptomKind
+from models.incident import FaultKind, Incident, IncidentState, OutcomeKind, SymptomKind
 from models.mesh import Element, ElementKind, LinkId, Mesh, NodeId
 from models.remedy import (
     Action,
@@ -33,6 +33,8 @@ _HOUR = timedelta(hours=1)
 _LONGEST_COOLDOWN = _HOUR
 # Two incidents at once are not a storm, however small the mesh.
 _NO_STORM = 2
+# Three times what a detector looks back over; a busy host's samples come as late as that.
+_SYMPTOMS_LAST = timedelta(seconds=10)
 _CONSEQUENCES = {SymptomKind.UNREACHABLE, SymptomKind.DELAY}
 
 
@@ -182,7 +184,7 @@ def _memory_guards(remedy: Remedy, known: Known, limits: Limits, now: datetime) 
 def _moment_guards(remedy: Remedy, mesh: Mesh, known: Known, limits: Limits, now: datetime) -> Iterator[Refusal]:
     if known.guards.paused:
         yield Refusal("an operator paused all actions", Patience.WAIT)
-    count = known.open_incidents if isinstance(known.open_incidents, int) else _ill_elements(known.open_incidents)
+    count = known.open_incidents if isinstance(known.open_incidents, int) else _ill_elements(known.open_incidents, now)
     if count > max(_NO_STORM, limits.storm_share * len(mesh.nodes)):
         yield Refusal(f"storm: {count} elements are ill at once; only observing", Patience.WAIT)
     age = now - remedy.evidence_at
@@ -195,9 +197,18 @@ def _moment_guards(remedy: Remedy, mesh: Mesh, known: Known, limits: Limits, now
             return
 
 
-def _ill_elements(incidents: Collection[Incident]) -> int:
-    """Count incidents that show an illness of their own; pairs that cannot talk and slow links are consequences."""
-    return sum(any(one.kind not in _CONSEQUENCES for one in incident.symptoms) for incident in incidents)
+def _ill_elements(incidents: Collection[Incident], now: datetime) -> int:
+    """Count incidents that show an illness of their own; pairs that cannot talk and slow links are consequences.
+
+    One that waits, for a person too, counts while its symptoms last: what is over is no part of a storm.
+    """
+
+    def is_ill(incident: Incident) -> bool:
+        own = [one for one in incident.symptoms if one.kind not in _CONSEQUENCES]
+        lasts = any(now - one.at <= _SYMPTOMS_LAST for one in own)
+        return bool(own) and (lasts or incident.state is IncidentState.HEALING)
+
+    return sum(is_ill(one) for one in incidents)
 
 
 # --- memory ----------------------------------------------------------------------------------------------------------

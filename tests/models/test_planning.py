@@ -230,6 +230,29 @@ def test_each_guard_says_its_sentence():
     assert "a person decides" in str(guarded(GuardState(strikes={strike_key(REMEDY): 2})))
 
 
+@pytest.mark.parametrize(
+    ("age", "state", "is_storm"),
+    [
+        (2, IncidentState.AWAITING_APPROVAL, True),
+        (11, IncidentState.AWAITING_APPROVAL, False),
+        (11, IncidentState.HEALING, True),
+    ],
+)
+def test_what_only_waits_and_is_over_is_no_part_of_a_storm(age, state, is_storm):
+    at = START - timedelta(seconds=age)
+    incidents = tuple(
+        Incident(
+            IncidentId(f"i{number}"),
+            MESH.name,
+            state,
+            at,
+            (Symptom(Element.of_link(link.id), SymptomKind.PROBE_LOSS, at, at, 9.0, {}),),
+        )
+        for number, link in enumerate(MESH.links[:4])
+    )
+    assert ("storm" in str(guarded(GuardState(), open_incidents=incidents))) is is_storm
+
+
 def test_one_writer_per_element():
     other = OperationRecord(
         OperationId("x"),
