@@ -52,11 +52,6 @@ class CausalGraph:
     edges: IntArray
     together: FloatArray
 
-    @property
-    def doubtful(self) -> IntArray:
-        """Declared dependencies that never showed: kept, since a quiet past refutes nothing, and named."""
-        return self.edges[self.together < _TOGETHER]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CausalScores:

@@ -11,11 +11,10 @@ import numpy as np
 from models.fitting import Example
 from models.graphinputs import COLUMNS, GraphInputs
 from models.graphsage import forward, softmax_with_none
+from models.scoring import average_at, hit
 from models.snapshot import FloatArray
 from models.weights import Weights
 
-# Ranks 1..5, as the published comparisons average them.
-DEPTH = 5
 # A candidate that is worse by less than this is not called worse: about one incident in two hundred.
 SLACK = 0.005
 # Three robust deviations, in the columns' units: from here on a dependency counts as straying.
@@ -105,26 +104,12 @@ def scores_of_rules(examples: Sequence[Example]) -> dict[str, Score]:
     return found
 
 
-def chance_in_first(scores: FloatArray, roots: Sequence[int], k: int) -> float:
-    """Return P(a root is among the first k) when equals are put in random order."""
-    best = float(max(scores[list(roots)]))
-    ahead = int((scores > best).sum())
-    level = int((scores == best).sum())
-    level_roots = sum(float(scores[root]) == best for root in roots)
-    taken = min(max(k - ahead, 0), level)
-    return 1.0 - math.comb(level - level_roots, taken) / math.comb(level, taken)
-
-
 def _hits(answers: Sequence[FloatArray], examples: Sequence[Example]) -> tuple[float, float, int]:
-    chances = [
-        [chance_in_first(scores, one.roots, k) for k in range(1, DEPTH + 1)]
-        for scores, one in zip(answers, examples, strict=True)
-        if one.roots
-    ]
-    if not chances:
+    seen = [(scores, one.roots) for scores, one in zip(answers, examples, strict=True) if one.roots]
+    if not seen:
         return 0.0, 0.0, 0
-    table = np.array(chances)
-    return float(table[:, 0].mean()), float(table.mean()), len(chances)
+    first = float(np.mean([hit(scores, roots, top=1) for scores, roots in seen]))
+    return first, float(np.mean([average_at(scores, roots) for scores, roots in seen])), len(seen)
 
 
 def _by_chance(inputs: GraphInputs) -> FloatArray:

@@ -7,7 +7,7 @@ import pytest
 
 from models.fitting import Example
 from models.graphinputs import COLUMNS, GraphInputs
-from models.promotion import Score, chance_in_first, judge, scores_of_rules
+from models.promotion import Score, judge, scores_of_rules
 
 GOOD, FAIR = Score(0.8, 0.9, 0.7, 100), Score(0.6, 0.7, None, 100)
 
@@ -33,15 +33,6 @@ def test_a_candidate_worse_than_the_one_that_serves_is_not(serving):
 
 def test_nothing_is_proven_without_a_root():
     assert not judge(Score(0.0, 0.0, 0.1, 0), {}, None).is_promoted
-
-
-def test_equals_count_in_expectation():
-    level = np.zeros(10)
-    assert chance_in_first(level, [3], 1) == pytest.approx(0.1)
-    assert chance_in_first(level, [3], 5) == pytest.approx(0.5)
-    assert chance_in_first(level, [3, 4], 1) == pytest.approx(0.2)
-    assert chance_in_first(np.array([3.0, 2.0, 2.0]), [1], 2) == pytest.approx(0.5)
-    assert chance_in_first(np.array([3.0, 2.0, 1.0]), [2], 2) == 0.0
 
 
 def test_traversal_prefers_what_strays_while_nothing_below_it_does():

@@ -57,3 +57,12 @@ def test_a_method_better_everywhere_is_better_with_its_interval():
     rng = np.random.default_rng(0)
     low, high = paired_interval(np.ones(30), np.r_[np.zeros(15), np.ones(15)], rng=rng)
     assert 0 < low < 0.5 < high
+
+
+def test_equals_count_in_expectation():
+    level = np.zeros(10)
+    assert hit(level, [3], top=1) == pytest.approx(0.1)
+    assert hit(level, [3], top=5) == pytest.approx(0.5)
+    assert hit(level, [3, 4], top=1) == pytest.approx(0.2)
+    assert hit(np.array([3.0, 2.0, 2.0]), [1], top=2) == pytest.approx(0.5)
+    assert hit(np.array([3.0, 2.0, 1.0]), [2], top=2) == 0.0
