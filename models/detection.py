@@ -107,9 +107,12 @@ class Detector:
             findings = watch.findings(self._nodes, now=moment, patience=factor)
             if findings:
                 found.extend(self._link_symptoms(watch, findings, moment, patience=max(patience.values())))
+        answers_from = {
+            node: history.answers_from(self.tuning.probe_timeout_busy) for node, history in self._nodes.items()
+        }
         for node, history in self._nodes.items():
             if history.latest is not None and history.latest.time > moment - self.tuning.fresh_seconds:
-                found.extend(node_symptoms(Look(self.mesh, history, self.tuning, patience[node])))
+                found.extend(node_symptoms(Look(self.mesh, history, self.tuning, patience[node], answers_from)))
         found.extend(self._silent_nodes(moment, patience))
         return tuple(found)
 

@@ -103,6 +103,13 @@ class NodeHistory:
         """The newest reading of this epoch."""
         return self.readings[-1] if self.readings else None
 
+    def answers_from(self, timeout_seconds: float) -> float:
+        """Return since when probes sent to this node are judged that its collector could answer; never: infinity.
+
+        Who does not collect yet does not answer yet; that is no loss. What was sent before is judged a time-out later.
+        """
+        return self.readings[0].time + timeout_seconds if self.readings else float("inf")
+
     def counter(self, interface: str, direction: Direction, *, since: float) -> Counter | None:
         """Return an interface's counter from `since` on, or None where it was not measured.
 

@@ -214,9 +214,7 @@ class LinkWatch:
                 and len(node.readings) >= self.tuning.min_samples
                 and latest.time > now - self.tuning.fresh_seconds
             ):
-                # Whoever does not collect yet does not answer yet; that is no loss.
-                answering = peer.readings[0].time + self.tuning.probe_timeout
-                fresh.append(ProbingEnd(way, near.name, node, answering))
+                fresh.append(ProbingEnd(way, near.name, node, peer.answers_from(self.tuning.probe_timeout_busy)))
         return fresh
 
     def _test_probes(

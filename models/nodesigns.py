@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import takewhile
@@ -13,7 +13,7 @@ from models.history import CHANNELS, NodeHistory, Reading
 from models.incident import Symptom, SymptomKind
 from models.linkview import Tally
 from models.linkwatch import chance_of
-from models.mesh import Element, Interface, Mesh
+from models.mesh import Element, Interface, Mesh, NodeId
 from models.telemetry import DaemonState, DriftKind, SizeClass, TrafficClass
 from models.tuning import Tuning
 
@@ -35,12 +35,17 @@ _ROUTING = np.array([kind is TrafficClass.ROUTING for kind, _ in CHANNELS], dtyp
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One node at one moment: what every check below needs."""
+    """One node at one moment: what every check below needs.
+
+    Attributes:
+        answers_from: POSIX seconds since when each node's answers can be missed (`NodeHistory.answers_from`).
+    """
 
     mesh: Mesh
     node: NodeHistory
     tuning: Tuning
     patience: float
+    answers_from: Mapping[NodeId, float]
 
 
 def instant(seconds: float) -> datetime:
@@ -197,8 +202,7 @@ def _reach(look: Look) -> Iterator[Symptom]:
     latest = node.readings[-1]
     worst: dict[str, tuple[float, float, dict[SizeClass, Tally]]] = {}
     for window in REACH_WINDOWS:
-        earlier = node.readings[node.index_at(latest.time - window)]
-        for target, sizes in reach_differences(earlier, latest).items():
+        for target, sizes in _reach_since(look, latest.time - window):
             both = sum(sizes.values(), Tally())
             surprise = min(chance_of(one, expected=0.01) for one in (*sizes.values(), both))
             enough = max(one.lost for one in sizes.values()) >= tuning.probe_lost * look.patience
@@ -217,6 +221,16 @@ def _reach(look: Look) -> Iterator[Symptom]:
         since = instant(latest.time - window - tuning.probe_timeout)
         element, at = Element.of_node(node.node), instant(latest.time)
         yield Symptom(element, SymptomKind.UNREACHABLE, since, at, both.lost, facts)
+
+
+def _reach_since(look: Look, since: float) -> Iterator[tuple[str, dict[SizeClass, Tally]]]:
+    readings = look.node.readings
+    begins = {one.target: look.answers_from[one.target] for one in readings[-1].sample.reach}
+    for begin in set(begins.values()):
+        earlier = readings[look.node.index_at(max(since, begin))]
+        for target, sizes in reach_differences(earlier, readings[-1]).items():
+            if begins[NodeId(target)] == begin:
+                yield target, sizes
 
 
 def _delay(look: Look) -> Iterator[Symptom]:

@@ -26,6 +26,8 @@ class Tuning:
         probe_lost: Unanswered probes before probe loss may alarm.
         probe_surprise: Largest probability, under the link's own past, of as many unanswered probes by chance.
         probe_timeout: When an unanswered probe counts as lost; a judgement after acting starts this much later.
+        probe_timeout_busy: The same where the host is as busy as can be: until then after a collector began to answer,
+            probes are judged that were sent before.
         pressure_calm: PSI share below which a host counts as calm.
         pressure_full: PSI share at which patience is greatest.
         max_patience: The greatest patience factor.
@@ -52,6 +54,7 @@ class Tuning:
     probe_lost: int = 3
     probe_surprise: float = 1e-5
     probe_timeout: float = 0.8
+    probe_timeout_busy: float = 4.0
     pressure_calm: float = 0.3
     pressure_full: float = 0.9
     max_patience: float = 4.0

@@ -90,6 +90,7 @@ class World:
     delivery: float = 0.08
     lag_steps: int = 0
     late_answers: float = 0.0
+    timeout: float = TIMEOUT
     deaf: set[str] = field(default_factory=set)
     harm: Callable[[float, LinkId, NodeId, TrafficClass, SizeClass], float] = lambda *_: 0.0
     reading: Callable[[float, Sample], Sample | None] = lambda _, sample: sample
@@ -153,7 +154,7 @@ class World:
                 came = self._hops(t, a, b, size, arrived) and b not in self.deaf
                 back = self._hops(t, b, a, size, arrived) if came else False
                 tally[0] += 1
-                self.pending.append((t + TIMEOUT, tally, int(back)))
+                self.pending.append((t + self.timeout, tally, int(back)))
         while self.pending and self.pending[0][0] <= t:
             _, tally, answered = self.pending.popleft()
             late = self.late_answers > 0 and self.rng.random() < self.late_answers
@@ -211,7 +212,7 @@ class World:
         self.probes[link_id, far, kind, size][3] += came
         back = self._pass(t, self.index[link_id, far], channel, came, arrived) if far not in self.deaf else 0
         count[0] += 1
-        self.pending.append((t + TIMEOUT, count, back))
+        self.pending.append((t + self.timeout, count, back))
 
     def _read(self, node: NodeId, t: float) -> Sample | None:
         interfaces, probes = [], []
