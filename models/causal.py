@@ -25,7 +25,7 @@ import numpy.typing as npt
 from models.calibration import Calibration
 from models.incident import Cause, FaultKind
 from models.planning import CATALOGUE
-from models.signals import baseline, distances, squash, window
+from models.signals import baseline, distances, median_of_measured, squash, window
 from models.snapshot import FloatArray, IntArray, SignalKind, Snapshot
 
 # Below this many robust deviations an element is one that shows nothing (Iglewicz and Hoaglin: 3.5 is an outlier).
@@ -247,10 +247,7 @@ def most_of_dependencies(values: FloatArray, edges: IntArray) -> FloatArray:
 
 def _lasting(z: FloatArray) -> FloatArray:
     """(N, S): the greater of the median over rows and the last row, so that one spike in the window is not enough."""
-    measured = np.isfinite(z).any(axis=0)
-    middle = np.full(z.shape[1:], np.nan)
-    middle[measured] = np.nanmedian(z[:, measured], axis=0)
-    return np.asarray(np.fmax(middle, z[-1]))
+    return np.asarray(np.fmax(median_of_measured(z), z[-1]))
 
 
 def _by_element(z: FloatArray, snapshot: Snapshot) -> FloatArray:
@@ -287,15 +284,18 @@ def _residual(snapshot: Snapshot, own: FloatArray, worst: IntArray) -> FloatArra
 
 def _unexplained(own: FloatArray, needs: FloatArray, snapshot: Snapshot, signal: int) -> float:
     split = snapshot.split
-    usable = [k for k in range(needs.shape[1]) if np.isfinite(needs[:split, k]).mean() > 0.5]  # noqa: PLR2004 - most
-    inputs = np.column_stack([np.ones(len(own)), np.nan_to_num(needs[:, usable])])
     known = np.isfinite(own[:split])
     if known.sum() < _MOVES_ROWS:
         return 0.0
-    weights, *_ = np.linalg.lstsq(inputs[:split][known], own[:split][known], rcond=1e-6)
-    left = own - inputs @ np.where(np.isfinite(weights), weights, 0.0)
-    middle = np.nanmedian(left[:split])
-    scale = 1.4826 * np.nanmedian(np.abs(left[:split] - middle)) + 0.05 * np.nanmax(np.abs(own[:split]), initial=0.0)
+    usable = [k for k in range(needs.shape[1]) if np.isfinite(needs[:split, k]).mean() > 0.5]  # noqa: PLR2004 - most
+    left = own
+    if usable:  # without inputs a constant would be taken away, and the median takes it anyway
+        inputs = np.column_stack([np.ones(len(own)), np.nan_to_num(needs[:, usable])])
+        weights, *_ = np.linalg.lstsq(inputs[:split][known], own[:split][known], rcond=1e-6)
+        left = own - inputs @ np.where(np.isfinite(weights), weights, 0.0)
+    past = left[:split][known]
+    middle = np.median(past)
+    scale = 1.4826 * np.median(np.abs(past - middle)) + 0.05 * np.abs(own[:split][known]).max(initial=0.0)
     sign = snapshot.signals[signal].worse or 1
     last = left[-1] - middle
     if not np.isfinite(last) or scale == 0:

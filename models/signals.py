@@ -11,8 +11,8 @@ Where a signal is not measured, or its past is too short, both are NaN: silence 
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from models.errors import NotEnoughHistory
 from models.snapshot import FloatArray, SignalKind, Snapshot
 
 BoolArray = npt.NDArray[np.bool_]
+Float = TypeVar("Float", np.float32, np.float64)
 
 # Fewer rows give a median absolute deviation that is zero or wild every other time.
 NEEDED_ROWS = 8
@@ -81,11 +82,11 @@ def baseline(snapshot: Snapshot) -> Baseline:
     if not len(past):
         empty = np.empty((0, *shape))
         return Baseline(np.zeros(shape), np.ones(shape), empty, np.zeros(shape, dtype=np.int64), sign)
-    median = _quiet_median(past)
+    median = median_of_measured(past)
     spread = np.abs(past - median)
     largest = np.where(np.isnan(past), 0.0, np.abs(past)).max(axis=0)
     floors = np.maximum(_FLOOR_OF_MEDIAN * np.abs(median), _FLOOR_OF_RANGE * largest)
-    scale = np.maximum(_NORMAL * _quiet_median(spread), floors)
+    scale = np.maximum(_NORMAL * median_of_measured(spread), floors)
     measured = np.isfinite(past).sum(axis=0)
     scale = np.where(measured >= NEEDED_ROWS, scale, np.nan)
     # Without a direction, worse is farther from the median.
@@ -119,6 +120,18 @@ def distances(snapshot: Snapshot, normal: Baseline, *, rows: slice | None = None
     return np.asarray(np.clip(z, -_FARTHEST, _FARTHEST))
 
 
+def median_of_measured(values: npt.NDArray[Float]) -> npt.NDArray[Float]:
+    """Return the median over the first axis of what was measured; NaN where nothing was.
+
+    numpy's own goes through masked arrays, which takes ten times as long.
+    """
+    ordered = np.sort(values, axis=0)  # NaN sorts last
+    count = np.count_nonzero(~np.isnan(ordered), axis=0)
+    low = np.take_along_axis(ordered, np.maximum(count - 1, 0)[None] // 2, axis=0)[0]
+    high = np.take_along_axis(ordered, np.minimum(count // 2, len(values) - 1)[None], axis=0)[0]
+    return np.asarray((low + high) / 2)
+
+
 def squash(z: FloatArray) -> FloatArray:
     """Return sign(z) log(1 + |z|): ten and eleven deviations are nearly the same, one and two are not."""
     return np.asarray(np.sign(z) * np.log1p(np.abs(z)))
@@ -138,10 +151,3 @@ def _tail(now: FloatArray, away: FloatArray, normal: Baseline) -> FloatArray:
     asbad = normal.measured - better
     scores = -np.log((1.0 + asbad) / (1.0 + normal.measured))
     return np.where(np.isnan(toward) | (normal.measured < NEEDED_ROWS), np.nan, scores)
-
-
-def _quiet_median(values: FloatArray) -> FloatArray:
-    with warnings.catch_warnings():
-        # A signal that was never measured has no median, which is what NaN says.
-        warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
-        return np.asarray(np.nanmedian(values, axis=0))
