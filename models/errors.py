@@ -16,6 +16,8 @@ MeshError
 |   |-- PaymentMismatch
 |   |   `-- OrderUnknown
 |   |-- PaymentInvalid
+|   |   `-- KeyReused
+|   |-- KeyInFlight
 |   |-- AmountTaken
 |   |-- TransferSpent
 |   |-- SnapshotInvalid
@@ -150,6 +152,22 @@ class PaymentInvalid(RefusedError):
         super().__init__(f"{what} is not usable: {mend}")
         self.what = what
         self.mend = mend
+
+
+class KeyReused(PaymentInvalid):
+    """Raised when an idempotency key comes with another wish than the one it was first sent with."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__("the Idempotency-Key", "it came with another body before; choose a new one for a new wish")
+        self.key = key
+
+
+class KeyInFlight(RefusedError):
+    """Raised when a wish with this idempotency key is being granted at this moment; ask again to see its answer."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__("a request with this Idempotency-Key is being answered; ask again in a second")
+        self.key = key
 
 
 class AmountTaken(RefusedError):

@@ -42,6 +42,7 @@ from models.telemetry import (
     ReachReading,
     Sample,
 )
+from models.wishes import WishRepository
 
 
 class Clock(Protocol):
@@ -441,6 +442,7 @@ class UnitOfWork(Protocol):
     chats: ChatRepository
     duties: DutyRepository
     models: ModelRepository
+    wishes: WishRepository
 
     async def __aenter__(self) -> Self:
         """Begin."""

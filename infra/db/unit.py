@@ -20,6 +20,7 @@ from infra.db.repositories_licence import PostgresLicences, PostgresOutbox
 from infra.db.repositories_model import PostgresModels
 from infra.db.repositories_money import PostgresLedger
 from infra.db.repositories_telemetry import PostgresMeshes, PostgresSamples
+from infra.db.repositories_wishes import PostgresWishes
 from infra.db.transaction import Transaction
 from models.chat import ChatRepository
 from models.ledger import LedgerRepository, LicenceRepository, OutboxRepository
@@ -37,6 +38,7 @@ from models.ports import (
     SampleRepository,
     TokenRepository,
 )
+from models.wishes import WishRepository
 
 
 class PostgresUnit:
@@ -58,6 +60,7 @@ class PostgresUnit:
     duties: DutyRepository
     models: ModelRepository
     licences: LicenceRepository
+    wishes: WishRepository
 
     _connection: AsyncConnection
     _transaction: Transaction
@@ -86,6 +89,7 @@ class PostgresUnit:
         self.duties = PostgresDuties(transaction)
         self.models = PostgresModels(transaction)
         self.licences = PostgresLicences(transaction)
+        self.wishes = PostgresWishes(transaction)
         return self
 
     async def __aexit__(

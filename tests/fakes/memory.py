@@ -23,7 +23,7 @@ from models.incident import (
     Verdict,
     Verification,
 )
-from models.ledger import Language
+from models.ledger import BuyerId, Language
 from models.mesh import Mesh, NodeId
 from models.modelstore import ModelRecord
 from models.payment import OrderId
@@ -93,6 +93,7 @@ class Memory:
     duties: dict[tuple[str, NodeId, str], Any] = field(default_factory=dict)
     models: dict[str, ModelRecord] = field(default_factory=dict)
     fits: dict[str, tuple[Checkpoint, datetime]] = field(default_factory=dict)
+    wishes: dict[tuple[BuyerId, str], tuple[bytes, OrderId, datetime]] = field(default_factory=dict)
 
     def copy(self) -> Memory:
         """Copy the dictionaries; what they hold is frozen."""

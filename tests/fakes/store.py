@@ -60,12 +60,14 @@ from models.remedy import (
     RemedyName,
 )
 from models.telemetry import NodeBaseline, Sample
+from models.wishes import WishRepository
 from tests.fakes.books import SchemaRefusal
 from tests.fakes.chats import FakeChats
 from tests.fakes.duties import FakeDuties
 from tests.fakes.ledger import FakeLedger, FakeLicences, FakeOutbox
 from tests.fakes.memory import Memory
 from tests.fakes.models import FakeModels
+from tests.fakes.wishes import FakeWishes
 
 CHANNELS = ("samples", "actions", "reports", "incidents", "decisions", "requests", "orders", "outbox")
 
@@ -367,6 +369,7 @@ class FakeUnit:
         self.chats: ChatRepository = FakeChats(desk)
         self.duties: DutyRepository = FakeDuties(desk)
         self.models: ModelRepository = FakeModels(desk)
+        self.wishes: WishRepository = FakeWishes(desk)
 
     async def __aenter__(self) -> Self:
         if self._store.is_down:
