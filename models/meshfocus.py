@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.meshsignals import MeshSignal, Rows
+from models.signals import median_of_measured
 from models.snapshot import SignalKind
 
 # MAD of a normal distribution times this is its standard deviation.
@@ -49,8 +50,8 @@ class Norm:
         if first >= end:
             return
         past = values[rows, first:end]
-        median = _median(past)
-        spread = _median(np.abs(past - median)) * np.float32(_MAD_TO_SIGMA)
+        median = median_of_measured(past)
+        spread = median_of_measured(np.abs(past - median)) * np.float32(_MAD_TO_SIGMA)
         floor = np.maximum(self._floor, _RELATIVE_FLOOR * np.abs(median))
         self._median[first:end] = np.where(self._fixed, 0.0, median)
         self._spread[first:end] = np.where(self._fixed, self._floor, np.fmax(spread, floor))
@@ -69,15 +70,6 @@ class Norm:
         apart = (mean - self._median) / self._spread
         apart = np.where(self._worse == 0, np.abs(apart), apart * self._worse)
         return np.asarray(np.where((seen > 0) & (apart > 0), apart, 0.0).max(axis=1, initial=0.0), dtype=np.float64)
-
-
-def _median(rows: Rows) -> Rows:
-    """Return the median along the first axis of what was measured; NaN where nothing was."""
-    ordered = np.sort(rows, axis=0)  # NaN sorts last
-    count = np.count_nonzero(~np.isnan(ordered), axis=0)
-    low = np.take_along_axis(ordered, np.maximum(count - 1, 0)[None] // 2, axis=0)[0]
-    high = np.take_along_axis(ordered, (count // 2).clip(max=len(rows) - 1)[None], axis=0)[0]
-    return np.where(count > 0, (low + high) / 2, np.float32(np.nan))
 
 
 def strays(scores: NDArray[np.float64], at_most: int) -> NDArray[np.int64]:

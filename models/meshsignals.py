@@ -252,8 +252,7 @@ def _ways(one: Rows, other: Rows) -> tuple[Rows, Rows]:
 
 def _of_either(one: Rows, other: Rows) -> Rows:
     """Add what two ends measured; where one is silent, the other speaks alone."""
-    both = np.nan_to_num(one) + np.nan_to_num(other)
-    return np.where(np.isnan(one) & np.isnan(other), np.float32(np.nan), both)
+    return np.where(np.isnan(one), other, np.where(np.isnan(other), one, one + other))
 
 
 def link_signals(counts: Rows, states: Rows, before_rtt: Rows, *, seconds: float) -> Rows:
@@ -267,8 +266,8 @@ def link_signals(counts: Rows, states: Rows, before_rtt: Rows, *, seconds: float
     """
     a, b = counts[0::2], counts[1::2]
 
-    def sent(end: Rows, *columns: int) -> Rows:
-        return np.asarray(end[:, list(columns)].sum(axis=1), dtype=np.float32)
+    def sent(end: Rows, first: int, second: int) -> Rows:
+        return np.asarray(end[:, first] + end[:, second], dtype=np.float32)
 
     def both_ways(first: int, second: int) -> tuple[Rows, Rows]:
         forward = _lost(sent(a, first, second), sent(b, first + 4, second + 4))
@@ -279,10 +278,9 @@ def link_signals(counts: Rows, states: Rows, before_rtt: Rows, *, seconds: float
     small = both_ways(EndCount.SENT_CONTROL_SMALL, EndCount.SENT_DATA_SMALL)[0]
     large = both_ways(EndCount.SENT_CONTROL_LARGE, EndCount.SENT_DATA_LARGE)[0]
 
-    def unanswered(*columns: int) -> Rows:
-        judged = _of_either(sent(a, *columns), sent(b, *columns))
-        answered = [one + 4 for one in columns]
-        return _lost(judged, _of_either(sent(a, *answered), sent(b, *answered)))
+    def unanswered(first: int, second: int) -> Rows:
+        judged = _of_either(sent(a, first, second), sent(b, first, second))
+        return _lost(judged, _of_either(sent(a, first + 4, second + 4), sent(b, first + 4, second + 4)))
 
     probes_small = unanswered(EndCount.JUDGED_NEIGHBOUR_SMALL, EndCount.JUDGED_TRANSIT_SMALL)
     probes_large = unanswered(EndCount.JUDGED_NEIGHBOUR_LARGE, EndCount.JUDGED_TRANSIT_LARGE)

@@ -93,6 +93,8 @@ class MeshWindow:
         self._nodes = _blank(ROWS, nodes, len(NODE_SIGNALS))
         self._newest: int | None = None
         self._oldest = 0
+        # Rows before this one are worked out, and nothing was taken in for them since.
+        self._stale_from = 0
         self._link_norm = Norm(len(mesh.links), LINK_SIGNALS)
         self._node_norm = Norm(nodes, NODE_SIGNALS)
         self._elements = (
@@ -123,6 +125,7 @@ class MeshWindow:
         row = math.ceil(at / STEP_SECONDS)
         self._advance_to(row)
         if self._is_open(row):
+            self._touch(row)
             if ends:
                 self._end_states[row % OPEN_ROWS, reporter.ends] = np.stack([one[1] for one in ends])
             self._node_states[row % OPEN_ROWS, reporter.place] = node_states
@@ -140,9 +143,14 @@ class MeshWindow:
             ends_now = reporter.ends_read + share * (ends - reporter.ends_read)
             node_now = reporter.node_read + share * (node - reporter.node_read)
             if reporter.ends_on_grid is not None and reporter.node_on_grid is not None and self._is_open(row):
+                self._touch(row)
                 self._end_counts[row % OPEN_ROWS, reporter.ends] = _grown(reporter.ends_on_grid, ends_now)
                 self._node_counts[row % OPEN_ROWS, reporter.place] = _grown(reporter.node_on_grid, node_now)
             reporter.ends_on_grid, reporter.node_on_grid = ends_now, node_now
+
+    def _touch(self, row: int) -> None:
+        """Have this row worked out anew, and those after it: a link's jitter looks back a row."""
+        self._stale_from = min(self._stale_from, row)
 
     def _is_open(self, row: int) -> bool:
         return self._newest is not None and self._newest - OPEN_ROWS < row <= self._newest
@@ -157,8 +165,7 @@ class MeshWindow:
             self._nodes.fill(np.nan)
             self._newest = self._oldest = row - OPEN_ROWS
         while self._newest < row:
-            if self._newest - OPEN_ROWS + 1 >= self._oldest:
-                self._work_out(self._newest - OPEN_ROWS + 1)
+            self._work_out_until(self._newest - OPEN_ROWS + 1)
             self._newest += 1
             self._oldest = max(self._oldest, self._newest - ROWS + 1)
             for one in (self._end_counts, self._end_states, self._node_counts, self._node_states):
@@ -166,6 +173,13 @@ class MeshWindow:
             self._links[self._newest % ROWS] = np.nan
             self._nodes[self._newest % ROWS] = np.nan
             self._learn()
+
+    def _work_out_until(self, last: int) -> None:
+        """Work out what rows up to this one say, as far as that is not known yet."""
+        for row in range(max(self._stale_from, self._oldest), last + 1):
+            if self._is_open(row):
+                self._work_out(row)
+        self._stale_from = max(self._stale_from, last + 1)
 
     def _work_out(self, row: int) -> None:
         raw, place = row % OPEN_ROWS, row % ROWS
@@ -203,9 +217,7 @@ class MeshWindow:
         if split - first < LEAST_PAST:
             raise NotEnoughHistory(max(0, split - first), LEAST_PAST)
         split = min(split, last)
-        for row in range(max(first, last - OPEN_ROWS + 1), last + 1):
-            if self._is_open(row):
-                self._work_out(row)
+        self._work_out_until(last)
         rows = np.arange(first, last + 1)
         chosen = self._chosen(np.arange(max(split, last - OPEN_ROWS), last + 1) % ROWS, target, at_most)
         return self._cut(rows, split - first, chosen, target)
