@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Response
 
 from infra.api.gateway import AnyGateway, Buyer
+from infra.api.once import Key, keyed, sent_once
 from infra.api.payment_schemas import (
     ORDER_EXAMPLE,
     ORDER_PATTERN,
@@ -49,9 +50,15 @@ async def plans(gateway: AnyGateway, _: Buyer) -> PlanPage:
     status_code=201,
     responses=documented(401, 403, 408, 409, 413, 422, 429, 500, 503),
 )
-async def place(gateway: AnyGateway, customer: Buyer, wish: OrderAsk, response: Response) -> OrderView:
-    """Reserve an exact amount. Pay exactly that, to the address shown, before `expires_at` by the block's own time."""
-    sale = await gateway.shop.place_order(customer.id, wish.plan, wish.currency, language=wish.language)
+async def place(gateway: AnyGateway, customer: Buyer, wish: OrderAsk, response: Response, key: Key = None) -> OrderView:
+    """Reserve an exact amount. Pay exactly that, to the address shown, before `expires_at` by the block's own time.
+
+    Send an `Idempotency-Key` to be able to ask again when an answer was lost: it returns the same order, as it is then.
+    """
+    with sent_once():
+        sale = await gateway.shop.place_order(
+            customer.id, wish.plan, wish.currency, language=wish.language, wish=keyed(customer.id, key, wish)
+        )
     response.headers["Location"] = f"/api/orders/{sale.order.id}"
     return OrderView.of(sale)
 

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Response
 from fastapi.exceptions import RequestValidationError
 
 from infra.api.gateway import AnyGateway, Buyer, Operator
+from infra.api.once import Key, keyed, sent_once
 from infra.api.orders import shown
 from infra.api.payment_schemas import OrderView, PaymentAnswer, RefundAsk, TransferView, VerifyAsk
 from infra.api.problems import documented
@@ -38,18 +39,26 @@ def concerning(field: str) -> Iterator[None]:
     summary="Is an order paid",
     responses=_NOT_YET | documented(401, 403, 404, 408, 409, 413, 422, 429, 500, 503),
 )
-async def verify(gateway: AnyGateway, customer: Buyer, wish: VerifyAsk, response: Response) -> PaymentAnswer:
+async def verify(
+    gateway: AnyGateway, customer: Buyer, wish: VerifyAsk, response: Response, key: Key = None
+) -> PaymentAnswer:
     """Answer 200 when it is settled, 202 with what is known until then, within 4.5 s always.
 
     With `tx_hash` the transaction is claimed for the order first: it is looked up at once, and counts only with the
-    order's own amount or comment, because anybody can read hashes off the chain. 503 says that the chain cannot be
-    read at present; the order stays as it is and nothing expires meanwhile.
+    order's own amount or comment, because anybody can read hashes off the chain. The same claim again is one claim; its
+    `Idempotency-Key` only keeps another body from being sent by mistake, and the answer is always the newest. 503 says
+    that the chain cannot be read at present; the order stays as it is and nothing expires meanwhile.
     """
     order_id = OrderId(wish.order_id)
     amount = Money(wish.currency, wish.amount)
-    with concerning("tx_hash"):
+    with concerning("tx_hash"), sent_once():
         view = await gateway.verifier.confirm_payment(
-            order_id, tx=wish.tx_hash, amount=amount, buyer=customer.sees, actor=customer.id
+            order_id,
+            tx=wish.tx_hash,
+            amount=amount,
+            buyer=customer.sees,
+            actor=customer.id,
+            wish=keyed(customer.id, key, wish),
         )
     state = view.sale.order.state
     if state in CLOSED and not view.is_settled:

@@ -30,6 +30,7 @@ from models.shop import (
     may_order,
     tails_of,
 )
+from models.wishes import KeyedWish
 
 log = structlog.get_logger()
 
@@ -69,11 +70,26 @@ class Shop:
         return self.catalogue.plans
 
     async def place_order(
-        self, buyer: BuyerId, plan: str, asset: Asset, *, language: Language = Language.ENGLISH
+        self,
+        buyer: BuyerId,
+        plan: str,
+        asset: Asset,
+        *,
+        language: Language = Language.ENGLISH,
+        wish: KeyedWish | None = None,
     ) -> Sale:
-        """Reserve an exact amount for a plan.
+        """Reserve an exact amount for a plan; or return the order that the same wish was granted before.
+
+        Args:
+            buyer: Who buys.
+            plan: Which, by its name.
+            asset: What it is paid in.
+            language: What its buyer is told in.
+            wish: By what key it was asked for; None: each call is another order.
 
         Raises:
+            KeyReused: the key came with another wish.
+            KeyInFlight: the same wish is being granted at this moment.
             PaymentInvalid: no such plan, or it is not paid in this asset, or every amount near its price is reserved.
             PaymentMismatch: this buyer left too many orders unpaid today.
             AmountTaken: others drew the same amount five times in a row.
@@ -82,16 +98,21 @@ class Shop:
         price = self.catalogue.price(bought, asset)
         for _ in range(DRAWS - 1):
             try:
-                return await self._place(buyer, bought, price, language)
+                return await self._place(buyer, bought, price, language, wish)
             except AmountTaken:
                 log.info("amount was taken meanwhile, drawing another", plan=plan, asset=asset.value)
-        return await self._place(buyer, bought, price, language)
+        return await self._place(buyer, bought, price, language, wish)
 
-    async def _place(self, buyer: BuyerId, plan: Plan, price: Money, language: Language) -> Sale:
+    async def _place(
+        self, buyer: BuyerId, plan: Plan, price: Money, language: Language, wish: KeyedWish | None
+    ) -> Sale:
         now = self._clock.now()
         deposit = self.catalogue.deposits[price.asset.chain]
         lowest, highest = tails_of(price, self._policy)
         async with self._store.unit() as uow:
+            granted = None if wish is None else await uow.wishes.begin(wish)
+            if granted is not None:
+                return await find(uow, granted, buyer=buyer)
             if not may_order(buyer, await uow.ledger.sales_of(buyer, UNPAID_A_DAY), now):
                 raise PaymentMismatch("new", f"{UNPAID_A_DAY} orders of today are unpaid; pay one of them first")
             taken = await uow.ledger.taken(price.asset, deposit, lowest=lowest, highest=highest, now=now)
@@ -107,6 +128,8 @@ class Shop:
             sale = Sale(order, buyer, plan, language)
             await uow.ledger.open_order(sale)
             await uow.ledger.record(AuditEntry(now, order.id, buyer, "created", f"{plan.name} for {order.amount}"))
+            if wish is not None:
+                await uow.wishes.keep(wish, order.id, now=now)
         log.info("order placed", order=order.id, plan=plan.name, asset=price.asset.value)
         return sale
 
@@ -139,7 +162,13 @@ class Shop:
             return await _decided(uow, sale, Decision.CANCEL, AuditEntry(now, order, buyer, Decision.CANCEL))
 
     async def claim(
-        self, order: OrderId, tx_text: str, *, buyer: BuyerId | None, actor: str | None = None
+        self,
+        order: OrderId,
+        tx_text: str,
+        *,
+        buyer: BuyerId | None,
+        actor: str | None = None,
+        wish: KeyedWish | None = None,
     ) -> ClaimAnswer:
         """Hear "I paid, here is the hash": look it up in the ledger, and have it proved if nobody has told us of it.
 
@@ -151,8 +180,11 @@ class Shop:
             tx_text: As it was pasted: a hash, or one link with a hash.
             buyer: Who claims; None: an operator, who may speak for any buyer.
             actor: For the record, where it is not the buyer.
+            wish: By what key it was sent; None: by none.
 
         Raises:
+            KeyReused: the key came with another wish.
+            KeyInFlight: the same claim is being heard at this moment.
             OrderUnknown: it is not theirs.
             PaymentInvalid: no hash in it.
             PaymentMismatch: the transaction is another order's or older than this one, the order was cancelled or
@@ -163,6 +195,9 @@ class Shop:
             sale = await find(uow, order, buyer=buyer)
             chain, deposit = sale.order.amount.asset.chain, sale.order.deposit
             tx = parse_tx_hash(tx_text, chain)
+            if wish is not None:
+                await uow.wishes.begin(wish)
+                await uow.wishes.keep(wish, order, now=now)
             if sale.order.state is OrderState.SETTLED:
                 return ClaimAnswer.ACCEPTED
             if sale.order.state in CLOSED:

@@ -16,6 +16,7 @@ from models.payment_matching import match
 from models.payment_policy import PaymentPolicy
 from models.payment_quorum import PROVIDERS_OF, weigh
 from models.ports import Clock, Store, UnitOfWork
+from models.wishes import KeyedWish
 
 # TRON is scanned every 3 s and TON every 2 s, and a reading takes its time: what was read within this long is the
 # newest there is. Joining a scan sooner would make a third of all callers wait for nothing.
@@ -81,12 +82,15 @@ class _Reading:
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """Which order, and what the caller believes of it."""
+    """Which order, what the caller believes of it, and which transaction they claim for it."""
 
     order: OrderId
     buyer: BuyerId | None
     asset: Asset | None = None
     amount: Money | None = None
+    tx: str | None = None
+    actor: str | None = None
+    wish: KeyedWish | None = None
 
     def check(self, sale: Sale) -> None:
         """Raise PaymentMismatch where the order is for something else."""
@@ -129,7 +133,7 @@ class PaymentVerifier:
         Raises:
             PaymentMismatch: also when the order is in another asset.
         """
-        return await self._within(_Question(order_id, buyer, asset=Asset.USDT_TRON), tx=tx, actor=None)
+        return await self._within(_Question(order_id, buyer, asset=Asset.USDT_TRON, tx=tx))
 
     async def check_ton_payment(
         self, order_id: OrderId, *, tx: str | None = None, buyer: BuyerId | None = None
@@ -139,7 +143,7 @@ class PaymentVerifier:
         Raises:
             PaymentMismatch: also when the order is in another asset.
         """
-        return await self._within(_Question(order_id, buyer, asset=Asset.TON), tx=tx, actor=None)
+        return await self._within(_Question(order_id, buyer, asset=Asset.TON, tx=tx))
 
     async def confirm_payment(
         self,
@@ -149,6 +153,7 @@ class PaymentVerifier:
         amount: Money | None = None,
         buyer: BuyerId | None = None,
         actor: str | None = None,
+        wish: KeyedWish | None = None,
     ) -> PaymentView:
         """Tell what is known of an order's payment, after the scan under way if the last one is old.
 
@@ -158,22 +163,25 @@ class PaymentVerifier:
             amount: What the caller believes the order is for; None: the caller does not say.
             buyer: Only if it is theirs; None: anybody's.
             actor: Who claims, for the record, where it is not the buyer.
+            wish: By what key the claim was sent; only one that claims something is kept.
 
         Raises:
+            KeyReused: the key came with another wish.
+            KeyInFlight: the same claim is being heard at this moment.
             OrderUnknown: there is none, or it is somebody else's.
             PaymentInvalid: `tx` holds no hash.
             PaymentMismatch: the order is for another amount, or the transaction cannot be this order's.
             SourceUnavailable: the database does not answer in time.
         """
         asset = None if amount is None else amount.asset
-        return await self._within(_Question(order_id, buyer, asset=asset, amount=amount), tx=tx, actor=actor)
+        return await self._within(_Question(order_id, buyer, asset, amount, tx, actor, wish))
 
-    async def _within(self, question: _Question, *, tx: str | None, actor: str | None) -> PaymentView:
+    async def _within(self, question: _Question) -> PaymentView:
         """Answer in time: what the ledger knows, or more if the scan under way tells it before the patience ends."""
         began = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(ANSWER_WITHIN.total_seconds()):
-                view, reading = await self._ask_ledger(question, tx=tx, actor=actor)
+                view, reading = await self._ask_ledger(question)
         except TimeoutError as error:
             raise SourceUnavailable("the database", f"no answer in {ANSWER_WITHIN.total_seconds():g} s") from error
         is_decided = view.sale.order.state in CLOSED | WITH_A_PERSON
@@ -186,13 +194,13 @@ class PaymentVerifier:
         except TimeoutError:
             return view
 
-    async def _ask_ledger(
-        self, question: _Question, *, tx: str | None, actor: str | None
-    ) -> tuple[PaymentView, _Reading]:
+    async def _ask_ledger(self, question: _Question) -> tuple[PaymentView, _Reading]:
         view, reading = await self._look(question)
-        if tx is None or view.is_settled:
+        if question.tx is None or view.is_settled:
             return view, reading
-        await self._shop.claim(question.order, tx, buyer=question.buyer, actor=actor)
+        await self._shop.claim(
+            question.order, question.tx, buyer=question.buyer, actor=question.actor, wish=question.wish
+        )
         return await self._look(question)
 
     async def _look(self, question: _Question) -> tuple[PaymentView, _Reading]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 
 import pytest
 
 from infra.lab.chains.made import NOON, made_hash
 from infra.shop.shop import Shop
-from models.errors import AmountTaken, OrderUnknown, PaymentInvalid, PaymentMismatch
+from models.errors import AmountTaken, KeyReused, OrderUnknown, PaymentInvalid, PaymentMismatch
 from models.ledger import Admission, BuyerId, MessageKind
 from models.payment import Asset, Flag, OrderId, OrderState
 from models.payment_address import Chain
@@ -16,6 +17,7 @@ from models.payment_matching import ClaimAnswer, Unmatched
 from models.payment_quorum import TxState
 from models.payment_state import Decision
 from models.shop import CLAIMS_AN_HOUR, NOTHING_SOLD, UNPAID_A_DAY
+from models.wishes import KeyedWish
 from tests.infra.shop.counter import ANN, BEN, MONTH, POLICY, WEEK, a_sale, a_shop, payment_of, settle, tell
 
 HASH = made_hash("tx").hex()
@@ -344,3 +346,33 @@ async def test_names_are_drawn_from_all_there_are_by_default(store, clock):
     names = {(await shops.place_order(BuyerId("api:x"), "week", Asset.USDT_TRON)).order.id for _ in range(5)}
     assert len(names) == 5
     assert all(a_sale(0).order.id != one for one in names)
+
+
+# --- asked again -----------------------------------------------------------------------------------------------------
+
+
+def by_key(key: str = "k-1", asked: bytes = b"a week", *, buyer: BuyerId = BEN) -> KeyedWish:
+    return KeyedWish(buyer, key, hashlib.sha256(asked).digest())
+
+
+async def test_a_wish_that_is_sent_again_gets_the_same_order_as_it_is_then(shop, store):
+    first = await shop.place_order(BEN, "week", Asset.USDT_TRON, wish=by_key())
+    await shop.cancel(first.order.id, buyer=BEN)
+    again = await shop.place_order(BEN, "week", Asset.USDT_TRON, wish=by_key())
+    assert (again.order.id, again.order.state) == (first.order.id, OrderState.CANCELLED)
+    assert len(await shop.sales_of(BEN)) == 1
+
+
+async def test_a_wish_that_was_refused_leaves_its_key_for_the_next_try(shop, store):
+    with pytest.raises(PaymentInvalid):
+        await shop.place_order(BEN, "year", Asset.USDT_TRON, wish=by_key())
+    await shop.place_order(BEN, "week", Asset.USDT_TRON, wish=by_key(asked=b"another"))
+
+
+async def test_a_claims_key_with_another_claim_is_refused_and_nothing_is_claimed(shop, store):
+    sale = await shop.place_order(BEN, "week", Asset.USDT_TRON)
+    for _ in range(2):
+        await shop.claim(sale.order.id, HASH, buyer=BEN, wish=by_key())
+    with pytest.raises(KeyReused):
+        await shop.claim(sale.order.id, made_hash("other").hex(), buyer=BEN, wish=by_key(asked=b"other"))
+    assert [one.what for one in await shop.history(sale.order.id)] == ["created", "claimed"]
