@@ -10,7 +10,20 @@ from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 
 from infra.access import Access
-from infra.api import alerts, causal, decisions, healing, health, incidents, licences, mesh, orders, payments, problems
+from infra.api import (
+    alerts,
+    causal,
+    decisions,
+    healing,
+    health,
+    incidents,
+    licences,
+    mesh,
+    model,
+    orders,
+    payments,
+    problems,
+)
 from infra.api.gateway import Trade, open_gateway
 from infra.api.middleware import AnswerWithin, JsonBody, RequestRecord
 from infra.metrics import GatewayMetrics, version
@@ -44,7 +57,7 @@ def create_app(
     app = FastAPIOffline(title="x0tta6bl4", version=version(), description=DESCRIPTION, redoc_url=None)
     app.state.gateway = open_gateway(store, settings, clock, trade=trade or Trade(), metrics=metrics, access=access)
     problems.register(app)
-    for part in (health, mesh, incidents, causal, healing, decisions, alerts, orders, payments, licences):
+    for part in (health, mesh, incidents, causal, model, healing, decisions, alerts, orders, payments, licences):
         app.include_router(part.router)
     app.add_api_route("/", _to_docs, include_in_schema=False)
     app.add_middleware(AnswerWithin, paths=frozenset({"/api/payment/verify"}), seconds=VERIFY_SECONDS)

@@ -55,6 +55,7 @@ def test_names_every_route():
         "/ready",
         "/metrics",
         "/api/v1/mesh",
+        "/api/v1/model",
         "/api/v1/incidents",
         "/api/v1/incidents/{incident}",
         "/api/v1/incidents/{incident}/causes",
