@@ -6,13 +6,14 @@ import sys
 
 import typer
 
-from flows.commands import access, bench, lab_pay, learning, machine, operator, trial
+from flows.commands import access, backup, bench, lab_pay, learning, machine, operator, trial
 from flows.commands.conformance import conformance
 from flows.commands.explain import explain
 from flows.commands.kernel import ebpf
 from flows.commands.lab import lab
 from flows.commands.licence import licence
 from flows.commands.order import order
+from flows.commands.smoke import smoke
 from models.errors import BrokenError, MeshError
 
 FAILED = 1  # our rules said no, or something does not answer: asking again may help
@@ -24,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Keeps a mesh network alive, and proves that it healed.",
 )
-_MACHINE = (machine.up, machine.down, machine.status, machine.doctor, trial.demo)
+_MACHINE = (machine.up, machine.down, machine.status, machine.doctor, smoke, trial.demo)
 _OPERATOR = (
     operator.heal,
     operator.incidents,
@@ -35,8 +36,9 @@ _OPERATOR = (
     operator.resume,
     operator.forgive,
 )
+_KEEPING = (backup.backup, backup.restore, backup.upgrade)
 _LEARNING = (learning.train_weights, learning.generate_test_anomalies)
-for command in (*_MACHINE, *_OPERATOR, *_LEARNING):
+for command in (*_MACHINE, *_OPERATOR, *_KEEPING, *_LEARNING):
     app.command()(command)
 # What follows the benchmark's name is the benchmark's own.
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(bench.bench)

@@ -31,11 +31,16 @@ def pay(
     """Pay an order on the lab's made-up chains; it counts once the block is final, on TRON after about a minute."""
     from infra.settings import Settings  # noqa: PLC0415 - `--help` needs none of it
 
-    told = asyncio.run(_pay(Settings().state, order, amount=amount, comment=comment, payer=payer))
+    told = asyncio.run(pay_order(Settings().state, order, amount=amount, comment=comment, payer=payer))
     out.print(told, markup=False, highlight=False)
 
 
-async def _pay(state: Path, order: str, *, amount: str | None, comment: str | None, payer: str) -> str:
+async def pay_order(state: Path, order: str, *, amount: str | None, comment: str | None, payer: str) -> str:
+    """Send what a wallet would and tell what was sent.
+
+    Raises:
+        OrderUnknown: there is no such order.
+    """
     from models.errors import OrderUnknown  # noqa: PLC0415 - `--help` needs none of it
     from models.payment import Money, OrderId  # noqa: PLC0415 - as above
 

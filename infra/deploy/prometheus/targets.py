@@ -15,12 +15,13 @@ OWN_MACHINE = "127.0.0.1"
 
 
 def places_of(state: Path, mesh: str) -> list[NodePlace]:
-    """Return the nodes of a mesh that stand on this machine, by name; none where there is no such mesh.
+    """Return the nodes of a mesh that stand on this machine: its lab's by name, else the machine itself, else none.
 
     Raises:
         ConfigurationInvalid: a node.json is damaged, or the mesh's name can be no lab's.
     """
-    return [NodePlace.load(path) for path in sorted(lab_folder(state, mesh).glob("*/node.json"))]
+    found = sorted(lab_folder(state, mesh).glob("*/node.json")) or sorted(state.glob("node/node.json"))
+    return [one for one in map(NodePlace.load, found) if one.mesh == mesh]
 
 
 def nodes(places: Sequence[NodePlace], *, port: int) -> str:

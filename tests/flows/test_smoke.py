@@ -1,0 +1,51 @@
+"""`x0tta6bl4 smoke` where nothing is up, and with what cannot be used: a sentence, an exit code, no traceback."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COMMAND = Path(sys.executable).with_name("x0tta6bl4")
+
+
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def smoke(state: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "X0_STATE": str(state), "X0_API_PORT": str(closed_port())}
+    return subprocess.run([COMMAND, "smoke", *words], env=environment, capture_output=True, text=True, check=False)
+
+
+def test_where_no_gateway_answers_only_that_step_fails_and_the_exit_code_is_one(tmp_path):
+    done = smoke(tmp_path, "--json")
+    results = {one["name"]: one for one in json.loads(done.stdout)}
+    assert done.returncode == 1, done.stderr
+    assert "does not answer" in results["gateway"]["found"]
+    assert "x0tta6bl4 up" in results["gateway"]["mend"]
+    assert results["database"]["found"] == "needs gateway"
+    assert results["order TON"]["state"] == "skipped"
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--url", "nowhere"], "--url nowhere is no address"),
+        (["--lab"], "--lab pays on the chains of this machine's lab"),
+        (["--token-file", "/nowhere/token"], "/nowhere/token cannot be read as a token"),
+        (["--token-file", "/dev/null"], "/dev/null holds no token"),
+        (["--prometheus", "ftp://x"], "--prometheus ftp://x is no address"),
+    ],
+)
+def test_what_cannot_be_used_is_named_with_what_to_do(tmp_path, words, said):
+    done = smoke(tmp_path, *words)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
