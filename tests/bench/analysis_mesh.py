@@ -1,4 +1,4 @@
-"""A mesh of any size whose window is full, with some links disturbed in the last seconds."""
+"""A mesh of any size whose window is full, and in which some links are always disturbed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 
 from models.mesh import Element, Interface, Link, LinkId, Mesh, Node, NodeId
 from models.meshsignals import EndCount, EndState, NodeCount
-from models.meshsnapshot import OPEN_ROWS, ROWS, MeshWindow
+from models.meshsnapshot import OPEN_ROWS, ROWS, STEP_SECONDS, MeshWindow
+from models.snapshot import Snapshot
 from models.telemetry import (
     DaemonState,
     Direction,
@@ -46,42 +47,65 @@ def mesh_of_size(nodes: int, rng: np.random.Generator) -> Mesh:
     return Mesh("bench", tuple(Node(NodeId(f"n{index}"), "10.42.0.1") for index in range(nodes)), links)
 
 
-def busy_window(mesh: Mesh, share: float, rng: np.random.Generator) -> tuple[MeshWindow, float, frozenset[str], float]:
-    """Fill a window row by row, as a watcher's is after a minute.
+class BusyMesh:
+    """A watcher's window on a busy mesh: a minute is gathered, and a new incident begins every four seconds.
 
-    Returns:
-        The window, its newest second, the disturbed elements, and what one decoded sample costs to take in, in us.
+    Attributes:
+        window: What the watcher asks.
+        now: Its newest second.
+        since: When the incident in view began.
+        ill: The elements it disturbs: links that lose all data on both ways.
+        share: So many links are ill, as a share of the number of nodes; one at least.
     """
-    window = MeshWindow(mesh)
-    per_sample_us = _cost_of_taking(mesh)
-    links = len(mesh.links)
-    ill = rng.choice(links, size=max(1, round(share * len(mesh.nodes))), replace=False)
-    for row in range(_FIRST, _FIRST + ROWS + OPEN_ROWS):
-        window._advance_to(row)
-        raw = row % OPEN_ROWS
+
+    def __init__(self, mesh: Mesh, share: float, rng: np.random.Generator) -> None:
+        self.window = MeshWindow(mesh)
+        self.ill: frozenset[str] = frozenset()
+        self.now = self.since = float(_FIRST)
+        self._mesh, self._share, self._rng = mesh, share, rng
+        self._ill_links = np.empty(0, dtype=np.int64)
+        for _ in range(ROWS + OPEN_ROWS):
+            self.begin_second()
+            self.receive()
+
+    def begin_second(self) -> None:
+        """Let the next second begin, as its first sample does: one row is closed, a slice of what is normal renewed."""
+        self.now += STEP_SECONDS
+        self.window._advance_to(int(self.now))
+
+    def receive(self) -> None:
+        """Put in what the samples of all nodes say of the newest second and, as they do, touch the one before."""
+        rng, row, links = self._rng, int(self.now), len(self._mesh.links)
+        if row % _ILL_ROWS == 0:
+            count = max(1, round(self._share * len(self._mesh.nodes)))
+            self._ill_links = rng.choice(links, size=count, replace=False)
+            self.ill = frozenset(str(Element.of_link(self._mesh.links[one].id)) for one in self._ill_links)
+            self.since = self.now - STEP_SECONDS / 2
+        raw, window = row % OPEN_ROWS, self.window
         counts = window._end_counts[raw].reshape(links, 2, len(EndCount))
         sent = rng.poisson(30, size=(links, 2, 4)).astype(np.float32)
         counts[:, :, :4], counts[:, :, 4:8] = sent, sent[:, ::-1]
         judged = rng.poisson(3, size=(links, 2, 4)).astype(np.float32)
         counts[:, :, 8:12], counts[:, :, 12:16] = judged, judged
         counts[:, :, EndCount.CARRIER_CHANGES] = 0
-        if row >= _FIRST + ROWS + OPEN_ROWS - _ILL_ROWS:
-            counts[ill, :, EndCount.HEARD_DATA_SMALL : EndCount.JUDGED_NEIGHBOUR_SMALL] = 0
+        counts[self._ill_links, :, EndCount.HEARD_DATA_SMALL : EndCount.JUDGED_NEIGHBOUR_SMALL] = 0
         states = window._end_states[raw]
         states[:] = 0
         states[:, EndState.RTT_MS] = rng.normal(2.0, 0.1, size=len(states))
-        window._node_counts[raw] = 0
-        window._node_counts[raw][:, [NodeCount.FORWARDED, NodeCount.ROUTING_SENT]] = rng.poisson(
-            100, size=(len(mesh.nodes), 2)
-        )
-        window._node_counts[raw][:, [NodeCount.REACH_JUDGED, NodeCount.REACH_ANSWERED]] = 10
+        nodes = window._node_counts[raw]
+        nodes[:] = 0
+        nodes[:, [NodeCount.FORWARDED, NodeCount.ROUTING_SENT]] = rng.poisson(100, size=(len(nodes), 2))
+        nodes[:, [NodeCount.REACH_JUDGED, NodeCount.REACH_ANSWERED]] = 10
         window._node_states[raw] = 0
-    now = float(_FIRST + ROWS + OPEN_ROWS - 1)
-    return window, now, frozenset(str(Element.of_link(mesh.links[one].id)) for one in ill), per_sample_us
+        window._touch(row - 1)
+
+    def snapshot(self) -> Snapshot:
+        """Ask as the watcher asks about an incident."""
+        return self.window.snapshot(self.now, since=self.since)
 
 
-def _cost_of_taking(mesh: Mesh) -> float:
-    """Take 400 samples of one node in, which has as many links as nodes have here."""
+def cost_of_taking(mesh: Mesh) -> float:
+    """Return what one decoded sample costs to take in, in us, of a node that has as many links as nodes have here."""
     node = mesh.nodes[0].id
     window = MeshWindow(mesh)
     at = datetime(2026, 1, 1, tzinfo=UTC)

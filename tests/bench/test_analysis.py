@@ -5,12 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from models.causal import causal_scores
 from models.causalengine import CausalEngine
+from models.diagnosing import Ranking
 from tests.bench.analysis_detectors import vus_pr
-from tests.bench.analysis_mesh import busy_window, mesh_of_size
+from tests.bench.analysis_mesh import BusyMesh, cost_of_taking, mesh_of_size
 
 LABELS = np.zeros(2000, dtype=np.int8)
 LABELS[500:540] = LABELS[1200:1260] = 1
+
+
+def first_of(ranking: Ranking) -> str:
+    return max(ranking.confidence, key=lambda one: ranking.confidence[one])
 
 
 def test_a_perfect_score_is_near_one_and_chance_near_the_share_of_anomalies():
@@ -33,9 +39,37 @@ def test_missing_by_a_few_rows_costs_less_than_missing_by_many():
 def test_what_is_disturbed_in_a_busy_window_is_what_strays(share):
     mesh = mesh_of_size(60, np.random.default_rng(1))
     assert len(mesh.links) == 120
-    window, now, ill, per_sample_us = busy_window(mesh, share, np.random.default_rng(2))
-    snapshot = window.snapshot(now, since=now - 4)
-    assert ill <= set(snapshot.elements)
-    assert per_sample_us > 0
-    ranking = CausalEngine().rank(snapshot)
-    assert max(ranking.confidence, key=lambda one: ranking.confidence[one]) in ill
+    busy = BusyMesh(mesh, share, np.random.default_rng(2))
+    snapshot = busy.snapshot()
+    assert busy.ill <= set(snapshot.elements)
+    assert cost_of_taking(mesh) > 0
+    assert first_of(CausalEngine().rank(snapshot)) in busy.ill
+
+
+@pytest.mark.parametrize(("nodes", "seed"), [(100, 3), (100, 4), (1_000, 5)])
+def test_asking_each_second_says_what_asking_once_says(nodes, seed):
+    mesh = mesh_of_size(nodes, np.random.default_rng(seed))
+    asked, unasked = (BusyMesh(mesh, 0.1, np.random.default_rng(seed)) for _ in range(2))
+    for _ in range(6):
+        for one in (asked, unasked):
+            one.begin_second()
+            one.receive()
+        asked.snapshot()
+    fast = CausalEngine().rank(asked.snapshot())
+    # Nothing of what was kept is believed: every row is worked out anew, and what is normal learned at once.
+    unasked.window._stale_from = 0
+    unasked.window._link_norm._is_whole = unasked.window._node_norm._is_whole = False
+    unasked.window._learn()
+    slow = CausalEngine().rank(unasked.snapshot())
+    assert dict(fast.confidence) == pytest.approx(dict(slow.confidence), abs=1e-9)
+    assert list(fast.confidence) == list(slow.confidence)
+
+
+def test_of_what_strays_a_look_at_everything_says_no_other_distance():
+    busy = BusyMesh(mesh_of_size(100, np.random.default_rng(5)), 0.05, np.random.default_rng(6))
+    few, everything = busy.snapshot(), busy.window.snapshot(busy.now, since=busy.since, at_most=None)
+    kept = [everything.elements.index(one) for one in few.elements]
+    assert busy.ill <= set(few.elements)
+    assert len(kept) < len(everything.elements) / 2
+    found = causal_scores(everything).strays[kept]
+    np.testing.assert_allclose(causal_scores(few).strays, found, rtol=1e-9)
