@@ -161,6 +161,32 @@ def test_every_module_a_container_starts_exists():
                 assert module.with_suffix(".py").exists() or (module / "__main__.py").exists(), command
 
 
+def monitors() -> dict[str, dict]:
+    """What the Prometheus operator gets, by kind."""
+    found = {one["kind"]: one["spec"] for one in rendered(CHART / "ci" / "full-values.yaml")}
+    return {kind: found[kind] for kind in ("ServiceMonitor", "PodMonitor", "PrometheusRule")}
+
+
+def test_the_operator_gets_the_very_rules_that_a_host_has():
+    files = sorted((ROOT / "infra" / "deploy" / "prometheus" / "rules").glob("*.yml"))
+    assert monitors()["PrometheusRule"] == {
+        "groups": [group for file in files for group in yaml.safe_load(file.read_text())["groups"]]
+    }
+
+
+def test_scraped_by_the_operator_jobs_and_nodes_are_named_as_the_rules_name_them():
+    found = monitors()
+    jobs = {kind: found[kind]["selector"]["matchLabels"][found[kind]["jobLabel"]] for kind in found if kind[-1] == "r"}
+    assert jobs == {"ServiceMonitor": "gateway", "PodMonitor": "node"}
+    (endpoint,) = found["PodMonitor"]["podMetricsEndpoints"]
+    assert {one["targetLabel"] for one in endpoint["relabelings"]} == {"mesh", "node"}
+
+
+def test_the_operator_gets_nothing_unless_it_is_asked_for():
+    kinds = {one["kind"] for one in rendered(CHART / "ci" / "default-values.yaml")}
+    assert not kinds & {"ServiceMonitor", "PodMonitor", "PrometheusRule"}
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
