@@ -118,6 +118,13 @@ if [ ! -e "$stamp" ] || [ ! -x .venv/bin/python ]; then
     touch "$stamp"
 fi
 
+# --- helm and Kubernetes' schemas -------------------------------------------------------------------------------------
+# Where they cannot be fetched the chart's tests are skipped and say so; nothing else needs them.
+if [ -n "${FOR_TESTS:-}" ] && [ ! -d .setup/chart ]; then
+    say "fetching helm and the schemas for the chart's tests"
+    scripts/chart-tools.sh >&2 || say "they could not be fetched: the chart's tests will be skipped"
+fi
+
 # --- eBPF objects ----------------------------------------------------------------------------------------------------
 if [ -f ebpf/programs/Makefile ]; then
     stamp=.setup/ebpf-$(cat ebpf/programs/*.c ebpf/programs/*.h ebpf/programs/Makefile | sha256sum | cut -c1-16)
