@@ -117,7 +117,8 @@ def _counted(place: NodePlace, port: int) -> float | str:
         with entered(place.netns):
             return _on_page(_fetched(url)) or f"{url} counts no packet"
     except (OSError, ConfigurationInvalid) as error:
-        return f"{url} does not answer: {error}"
+        # urllib wraps what the system said.
+        return f"{url} does not answer: {getattr(error, 'reason', error)}"
 
 
 def _fetched(url: str) -> str:

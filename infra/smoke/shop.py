@@ -22,7 +22,7 @@ SETTLED_SECONDS = {Asset.TON: 90.0, Asset.USDT_TRON: 240.0}
 LOOK_SECONDS = 1.0
 # Enough for any sensible limit; a gateway that answers them all within the time has none.
 BURST_CALLS = 3000
-BURST_SECONDS = 30.0
+BURST_SECONDS = 90.0
 BURST_ABREAST = 20
 SHOP_MEND = "see log/gateway.log; docs/payments.md says what a shop needs"
 SCAN_MEND = "see the run scan-chain in Prefect's UI and log/worker-control.log; in a lab also log/lab-chains.log"
