@@ -75,3 +75,15 @@ def test_only_the_rows_asked_for_are_scored():
 
 def test_squashing_keeps_order_and_sign():
     assert squash(np.array([-2.0, 0.0, 2.0])).tolist() == pytest.approx([-np.log(3), 0, np.log(3)])
+
+
+def test_a_level_the_past_was_at_now_and_then_is_no_news():
+    two_levels = [10.0] * 34 + [14.0, 14.1, 13.9, 14.0] + [10.1, 9.9]
+    assert scores(snapshot(two_levels, 14.0))[0] < 2
+    assert scores(snapshot([10.0] * 40, 14.0))[0] > 7
+
+
+def test_a_share_of_success_is_measured_from_its_best():
+    past = [100.0, 99.6, 99.9, 100.0, 99.8, 99.7, 100.0, 99.9, 100.0]
+    z, _ = scores(snapshot(past, 97.5, worse=-1, kind=SignalKind.ERRORS))
+    assert z > 5
