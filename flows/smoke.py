@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import httpx
 
 from flows.installation import POOL
-from infra.deploy.prometheus.targets import places_of
 from infra.runfiles import recorded
+from infra.scrape import places_of
 from infra.settings import Settings
 from infra.smoke import machine
 from infra.smoke.caller import ANSWER_SECONDS, Caller

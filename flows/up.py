@@ -23,6 +23,7 @@ from flows.declaration import declare
 from flows.installation import TEMPORARY, Installation, control, database, hands, lab_chains
 from flows.orchestrator import PrefectOrchestrator
 from flows.watchdog import POSTS_FILE, Watchdog, end_run, read_posts, run_processes
+from infra import scrape
 from infra.clock import SystemClock
 from infra.db.cluster import Cluster, cluster_folder
 from infra.db.migrate import migrate
@@ -38,9 +39,11 @@ from infra.node.signing import create_key
 from infra.process import is_alive, send
 from infra.runfiles import end_recorded, lock_holder, only_one
 from infra.settings import Settings
+from infra.shop.settings import ShopSettings, catalogue_of
 from infra.supervisor import Supervisor
 from models.errors import SourceUnavailable
 from models.mesh import Mesh, Node, NodeId
+from models.payment_address import Chain
 from models.ports import Store
 
 log = structlog.get_logger()
@@ -117,6 +120,7 @@ async def installed(settings: Settings, *, lab: LabRequest | None, heal: bool, t
         RefusedError: the state folder is in use.
         ToolMissing: something must be installed first.
         SourceUnavailable: something did not get ready; names its log.
+        ConfigurationInvalid: what is sold, or where it is paid to, cannot be used.
     """
     settings = settings_for_lab(settings) if lab else settings
     state = settings.state
@@ -139,6 +143,7 @@ async def installed(settings: Settings, *, lab: LabRequest | None, heal: bool, t
         installation = _installation(settings, cluster, places=places, heal=heal)
         if lab is not None:  # in a lab nobody's money is real, whatever addresses the environment holds
             installation = replace(installation, chains=living.prepare(state, SystemClock()))
+        scrape.prepare(settings, places, chains=tuple(Chain) if lab else tuple(catalogue_of(ShopSettings()).deposits))
         supervisor.start(database(installation))
         if cluster is not None:
             await supervisor.ready("postgres", at_most=START_SECONDS)

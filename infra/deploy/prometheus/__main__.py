@@ -10,8 +10,8 @@ from pathlib import Path
 
 import structlog
 
-from infra.deploy.prometheus.targets import FOLDER, nodes, places_of
 from infra.log import configure
+from infra.scrape import SHIPPED, nodes, places_of
 from infra.settings import Settings
 
 log = structlog.get_logger()
@@ -23,7 +23,7 @@ def main(arguments: list[str], settings: Settings) -> None:
     Raises:
         ConfigurationInvalid: a node.json cannot be used.
     """
-    file = Path(arguments[0]) if arguments else FOLDER / "nodes.yml"
+    file = Path(arguments[0]) if arguments else SHIPPED / "targets" / "nodes.yml"
     places = places_of(settings.state, settings.mesh)
     file.write_text(nodes(places, port=settings.node_metrics_port))
     log.info("targets written", file=str(file), mesh=settings.mesh, nodes=len(places))

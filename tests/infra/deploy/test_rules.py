@@ -10,9 +10,10 @@ import pytest
 import yaml
 
 from infra.deploy.prometheus.__main__ import main
-from infra.deploy.prometheus.targets import nodes
 from infra.node.place import NodePlace
+from infra.scrape import nodes, prepare
 from infra.settings import Settings
+from models.payment_address import Chain
 from tests.infra.deploy.tools import DEPLOY, ROOT, tool
 
 PROMETHEUS = DEPLOY / "prometheus"
@@ -89,3 +90,17 @@ def test_the_nodes_of_a_machine_become_targets_with_the_labels_that_rules_need(t
         {"targets": ["127.0.0.1:9000"], "labels": {"mesh": "mine", "node": "n1"}},
     ]
     assert yaml.safe_load(nodes([], port=9000)) == []
+
+
+def test_an_installation_leaves_a_folder_from_which_a_prometheus_of_its_machine_runs(tmp_path):
+    settings = Settings(state=tmp_path, mesh="mine", api_port=8081, node_metrics_port=9000, ton_metrics_port=9001)
+    place = NodePlace(mesh="mine", node="n0", address="127.0.0.1", folder=tmp_path)
+    for _ in range(2):  # every start writes it anew
+        folder = prepare(settings, [place], chains={Chain.TON})
+    promtool("check", "config", str(folder / "prometheus.yml"))
+    found = {one.stem: yaml.safe_load(one.read_text()) for one in (folder / "targets").glob("*.yml")}
+    assert found == {
+        "gateway": [{"targets": ["127.0.0.1:8081"]}],
+        "nodes": [{"targets": ["127.0.0.1:9000"], "labels": {"mesh": "mine", "node": "n0"}}],
+        "scans": [{"targets": ["127.0.0.1:9001"], "labels": {"chain": "ton"}}],
+    }
