@@ -248,6 +248,14 @@ class LedgerRepository(Protocol):
     async def credited_to(self, keys: Collection[TransferKey]) -> Mapping[TransferKey, OrderId]:
         """Return for which order each of these was counted; those that were not are left out."""
 
+    async def credited_beside(
+        self, address: Address, txs: Collection[bytes], *, since: datetime, until: datetime, limit: int = 100
+    ) -> list[tuple[OrderId, Transfer]]:
+        """Return what was counted of payments to an address in [since, until), other than by these transactions.
+
+        Oldest first, each with its order.
+        """
+
     # --- what providers said ---
 
     async def sight(

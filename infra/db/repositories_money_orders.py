@@ -106,6 +106,12 @@ JOIN unnest(CAST(:assets AS text[]), CAST(:receivers AS bytea[]), CAST(:units AS
     ON orders.units = paid.units AND orders.deposit = paid.receiver AND orders.asset = paid.asset
 """)
 
+OF_CREDIT = and_(
+    CreditRow.chain == TransferRow.chain,
+    CreditRow.tx == TransferRow.tx,
+    CreditRow.event_index == TransferRow.event_index,
+)
+
 
 def transfer_of(row: Row[Any]) -> Transfer:
     """Read one row of TRANSFER_COLUMNS; what is stored is final."""
@@ -314,14 +320,7 @@ class LedgerOrders:
         """Return what was credited to an order, in key order."""
         found = await self._transaction.run(
             select(*TRANSFER_COLUMNS)
-            .join(
-                CreditRow,
-                and_(
-                    CreditRow.chain == TransferRow.chain,
-                    CreditRow.tx == TransferRow.tx,
-                    CreditRow.event_index == TransferRow.event_index,
-                ),
-            )
+            .join(CreditRow, OF_CREDIT)
             .where(CreditRow.order_id == order)
             .order_by(TransferRow.chain, TransferRow.tx, TransferRow.event_index)
         )

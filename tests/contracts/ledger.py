@@ -262,6 +262,23 @@ class CreditContract:
                 len(await unit.ledger.transfers_of(OrderId("o1")) + await unit.ledger.transfers_of(OrderId("o2"))) == 1
             )
 
+    async def test_what_was_counted_beside_known_transactions_is_told_oldest_first(self, store: Store):
+        done = [await settled(store, order(29_000_000 + number, name=f"o{number}")) for number in range(3)]
+        (known, first, second) = [one.credits[0].transfer.tx for one in done]
+        async with store.unit() as unit:
+            at = (await unit.ledger.transfers_of(done[0].id))[0].block_time
+
+            async def beside(*txs: bytes, since=at, until=at + timedelta(seconds=1), limit=100, address=OURS):
+                told = await unit.ledger.credited_beside(address, txs, since=since, until=until, limit=limit)
+                return {(name, one.tx) for name, one in told}
+
+            assert await beside(known) == {("o1", first), ("o2", second)}
+            assert len(await beside()) == 3
+            assert len(await beside(limit=2)) == 2
+            assert not await beside(address=account(Chain.TRON, "another"))
+            assert not await beside(until=at)
+            assert not await beside(since=at + timedelta(microseconds=1))
+
     async def test_two_transfers_of_one_transaction_are_two(self, store: Store):
         new = ton_order()
         halves = [part(14_500_000_000, index=index) for index in (0, 1)]

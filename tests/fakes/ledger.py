@@ -108,6 +108,18 @@ class FakeLedger(Shelf):
     async def credited_to(self, keys: Collection[TransferKey]) -> Mapping[TransferKey, OrderId]:
         return {key: self._books.credits[key] for key in keys if key in self._books.credits}
 
+    async def credited_beside(
+        self, address: Address, txs: Collection[bytes], *, since: datetime, until: datetime, limit: int = 100
+    ) -> list[tuple[OrderId, Transfer]]:
+        found = [
+            (order, self._books.transfers[key])
+            for key, order in self._books.credits.items()
+            if self._books.transfers[key].receiver == address
+            and key.tx not in txs
+            and since <= self._books.transfers[key].block_time < until
+        ]
+        return sorted(found, key=lambda one: (one[1].block_time, one[1].key))[:limit]
+
     async def sight(
         self, chain: Chain, address: Address, sightings: Sequence[Sighting], *, now: datetime
     ) -> set[bytes]:

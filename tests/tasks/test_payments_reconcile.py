@@ -64,3 +64,53 @@ async def test_a_provider_that_cannot_be_read_is_no_agreement(till: Till):
     found = await reconcile(Chain.TRON, till.clock.at - HOURS)
     assert not found.is_clean
     assert "trongrid" in found.unread[0]
+
+
+async def settled(till: Till, asset: Asset) -> bytes:
+    """Return the transaction that paid an order, long enough ago to be judged."""
+    order = await till.sell(asset=asset, units=29_000_123 if asset is Asset.USDT_TRON else 5_000_001_000)
+    tx = till.pay(order)
+    await till.scan_for(asset.chain, 90, every=15)
+    assert (await till.order()).state is OrderState.SETTLED
+    till.wait(600)
+    return tx
+
+
+@pytest.mark.parametrize("asset", [Asset.USDT_TRON, Asset.TON])
+async def test_a_counted_payment_that_a_deep_reorganisation_took_is_told_and_stays_counted(till: Till, asset: Asset):
+    tx = await settled(till, asset)
+    assert (await reconcile(asset.chain, till.clock.at - HOURS)).is_clean
+    world = till.stand_in.tron if asset is Asset.USDT_TRON else till.stand_in.ton
+    world.vanish(tx)
+    for _ in range(2):
+        found = await reconcile(asset.chain, till.clock.at - HOURS)
+        assert (found.gone, found.is_clean) == ((f"o1: {tx.hex()}",), False)
+        assert tx.hex() in str(found.row()["gone"])
+    assert sorted(map(str, await till.alerts())) == ["credit-gone", "reconcile"]
+    assert (await till.order()).state is OrderState.SETTLED
+    assert (await till.order()).credits
+
+
+async def test_a_counted_payment_that_feeds_leave_out_is_there_as_long_as_its_proof_is(till: Till):
+    tx = await settled(till, Asset.USDT_TRON)
+    till.faults(Provider.TRONSCAN).hidden.add(tx)
+    till.faults(Provider.TRONGRID).lie = lambda path, honest: {**honest, "data": []} if "trc20" in path else honest
+    found = await reconcile(Chain.TRON, till.clock.at - HOURS)
+    assert found.gone == ()
+
+
+async def test_a_counted_payment_nobody_could_be_asked_about_is_unread_and_not_gone(till: Till):
+    tx = await settled(till, Asset.USDT_TRON)
+    till.faults(Provider.TRONSCAN).hidden.add(tx)
+    till.faults(Provider.TRONGRID).plan(says(502, {}))
+    found = await reconcile(Chain.TRON, till.clock.at - HOURS)
+    assert found.gone == ()
+    assert any(tx.hex() in one for one in found.unread)
+
+
+async def test_a_payment_to_a_chain_that_nobody_could_read_is_not_called_gone(till: Till):
+    await settled(till, Asset.TON)
+    for provider in (Provider.TONAPI, Provider.TONCENTER):
+        till.faults(provider).plan(says(502, {}))
+    found = await reconcile(Chain.TON, till.clock.at - HOURS)
+    assert (found.gone, len(found.unread)) == ((), 3)
