@@ -14,6 +14,7 @@ DEPLOY = ROOT / "infra" / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 COMPOSE = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text())
 OURS = {name: one for name, one in COMPOSE["services"].items() if one["image"].startswith("x0tta6bl4")}
+MONITORING = {name: one for name, one in COMPOSE["services"].items() if "monitoring" in one.get("profiles", ())}
 
 
 def exists(module: str) -> bool:
@@ -47,6 +48,53 @@ def test_every_port_is_this_machines_only_and_every_password_is_asked_for():
     example = (DEPLOY / "compose" / ".env.example").read_text()
     assert asked <= set(re.findall(r"^(\w+)=", example, re.MULTILINE))
     assert re.search(r"^\w*(PASSWORD|AUTH)=.", example, re.MULTILINE) is None
+
+
+def mounted() -> list[str]:
+    """Every file and folder of the host that compose mounts."""
+    volumes = [volume.split(":")[0] for one in COMPOSE["services"].values() for volume in one.get("volumes", ())]
+    return [one for one in volumes if one.startswith(".")]
+
+
+def test_compose_mounts_what_is_there_or_what_the_operator_is_told_to_make():
+    named = {one for one in mounted() if not (DEPLOY / "compose" / one).exists()}
+    assert named == {"./nodes"}  # places, of whoever has links
+    assert "`nodes/`" in (ROOT / "docs" / "deploy.md").read_text()
+
+
+def test_the_monitoring_reads_its_secrets_from_files_that_nobody_ships():
+    files = [one["file"] for one in COMPOSE["secrets"].values()]
+    assert len(files) == 2
+    assert [one for one in files if (DEPLOY / "compose" / one).exists()] == []
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    assert {"infra/deploy/compose/secrets/", "infra/deploy/compose/.env"} <= set(ignored)
+    told = (ROOT / "docs" / "deploy.md").read_text()
+    assert [one for one in files if one.removeprefix("./") not in told] == []
+
+
+def test_the_monitoring_listens_on_this_machine_alone_with_a_pinned_version_and_a_read_only_root():
+    assert sorted(MONITORING) == ["alertmanager", "grafana", "prometheus"]
+    for name, one in MONITORING.items():
+        assert one["network_mode"] == "host"  # so each must say itself where it listens
+        said = [*one.get("command", ()), *(f"{key}={value}" for key, value in one.get("environment", {}).items())]
+        listens = [word for word in said if re.search(r"listen-address=|HTTP_ADDR=", word)]
+        assert listens, name
+        assert [word for word in listens if not re.search(r"=(127\.0\.0\.1(:\d+)?)?$", word)] == []
+        assert re.search(r":v?\d+\.\d+\.\d+$", one["image"]), name
+        assert one["read_only"], name
+        assert one["cap_drop"] == ["ALL"], name
+
+
+def test_alertmanager_finds_its_token_where_its_configuration_looks():
+    (secret,) = MONITORING["alertmanager"]["secrets"]
+    assert f"credentials_file: {secret['target']}" in (DEPLOY / "alertmanager" / "alertmanager.yml").read_text()
+
+
+def test_this_hosts_node_is_scraped_with_the_labels_that_the_rules_need():
+    assert MONITORING["prometheus"]["configs"] == [{"source": "nodes", "target": "/etc/prometheus/targets/nodes.yml"}]
+    (row,) = yaml.safe_load(COMPOSE["configs"]["nodes"]["content"])
+    assert set(row["labels"]) == {"mesh", "node"}
+    assert row["targets"] == ["127.0.0.1:9464"]
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda one: one.stem)
