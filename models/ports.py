@@ -16,6 +16,7 @@ from typing import Protocol, Self
 from models.chat import ChatRepository
 from models.gate import Duty
 from models.incident import Diagnosis, FaultKind, Incident, IncidentId, Outcome, OutcomeKind, Verification
+from models.joining import JoinRepository
 from models.ledger import LedgerRepository, LicenceRepository, OutboxRepository
 from models.mesh import Mesh, NodeId
 from models.modelstore import ModelRepository
@@ -443,6 +444,7 @@ class UnitOfWork(Protocol):
     duties: DutyRepository
     models: ModelRepository
     wishes: WishRepository
+    joins: JoinRepository
 
     async def __aenter__(self) -> Self:
         """Begin."""

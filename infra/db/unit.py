@@ -21,8 +21,10 @@ from infra.db.repositories_model import PostgresModels
 from infra.db.repositories_money import PostgresLedger
 from infra.db.repositories_telemetry import PostgresMeshes, PostgresSamples
 from infra.db.repositories_wishes import PostgresWishes
+from infra.db.roles import PostgresJoins
 from infra.db.transaction import Transaction
 from models.chat import ChatRepository
+from models.joining import JoinRepository
 from models.ledger import LedgerRepository, LicenceRepository, OutboxRepository
 from models.modelstore import ModelRepository
 from models.ports import (
@@ -61,6 +63,7 @@ class PostgresUnit:
     models: ModelRepository
     licences: LicenceRepository
     wishes: WishRepository
+    joins: JoinRepository
 
     _connection: AsyncConnection
     _transaction: Transaction
@@ -90,6 +93,7 @@ class PostgresUnit:
         self.models = PostgresModels(transaction)
         self.licences = PostgresLicences(transaction)
         self.wishes = PostgresWishes(transaction)
+        self.joins = PostgresJoins(transaction)
         return self
 
     async def __aexit__(

@@ -23,6 +23,7 @@ from models.incident import (
     Verdict,
     Verification,
 )
+from models.joining import JoinedNode, JoinToken
 from models.ledger import BuyerId, Language
 from models.mesh import Mesh, NodeId
 from models.modelstore import ModelRecord
@@ -94,6 +95,8 @@ class Memory:
     models: dict[str, ModelRecord] = field(default_factory=dict)
     fits: dict[str, tuple[Checkpoint, datetime]] = field(default_factory=dict)
     wishes: dict[tuple[BuyerId, str], tuple[bytes, OrderId, datetime]] = field(default_factory=dict)
+    join_tokens: dict[str, JoinToken] = field(default_factory=dict)
+    joined: dict[tuple[str, str], JoinedNode] = field(default_factory=dict)
 
     def copy(self) -> Memory:
         """Copy the dictionaries; what they hold is frozen."""

@@ -26,6 +26,7 @@ from models.incident import (
     OutcomeKind,
     Verification,
 )
+from models.joining import JoinRepository
 from models.ledger import LedgerRepository, LicenceRepository, OutboxRepository
 from models.mesh import Mesh, NodeId
 from models.modelstore import ModelRepository
@@ -64,6 +65,7 @@ from models.wishes import WishRepository
 from tests.fakes.books import SchemaRefusal
 from tests.fakes.chats import FakeChats
 from tests.fakes.duties import FakeDuties
+from tests.fakes.joins import FakeJoins
 from tests.fakes.ledger import FakeLedger, FakeLicences, FakeOutbox
 from tests.fakes.memory import Memory
 from tests.fakes.models import FakeModels
@@ -370,6 +372,7 @@ class FakeUnit:
         self.duties: DutyRepository = FakeDuties(desk)
         self.models: ModelRepository = FakeModels(desk)
         self.wishes: WishRepository = FakeWishes(desk)
+        self.joins: JoinRepository = FakeJoins(desk)
 
     async def __aenter__(self) -> Self:
         if self._store.is_down:
