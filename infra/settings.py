@@ -43,6 +43,13 @@ class Settings(BaseSettings):
     ton_metrics_port: int = Field(
         default=9466, ge=1, le=65535, description="Port of /metrics of TON's scan, on this machine only."
     )
+    node_database: str | None = Field(
+        default=None,
+        description="How nodes that join reach the app database, HOST:PORT/DATABASE; unset: as DATABASE_URL says.",
+    )
+    places: Path = Field(
+        default=Path("/etc/x0tta6bl4/nodes"), description="Folder of NODE.json, the places given to joining nodes."
+    )
     prefect_port: int = Field(default=4200, ge=1, le=65535, description="Port of the Prefect server and its UI.")
     sample_seconds: float = Field(
         default=0.5, ge=0.1, le=60, description="Collector period; two a second keeps detection under two seconds."

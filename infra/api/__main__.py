@@ -6,6 +6,7 @@ Exit code 2 when a setting, the list of plans or a key cannot be used: starting 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from infra.db.cluster import database_url
 from infra.db.unit import PostgresStore
 from infra.licences import PRIVATE_NAME, LicenceSigner, load_signer
 from infra.log import configure
+from infra.prefect_door import PrefectDoor
 from infra.settings import Settings
 from infra.shop.settings import ShopSettings, catalogue_of, policy_of
 from infra.telegram.bot import Premises
@@ -65,6 +67,12 @@ def trade_of(settings: Settings, shop: ShopSettings) -> Trade:
     )
 
 
+def _door() -> PrefectDoor | None:
+    """Open nodes' way to Prefect by the variables that Prefect's own client reads; without them there is none."""
+    api = os.environ.get("PREFECT_API_URL")
+    return PrefectDoor(api, auth=os.environ.get("PREFECT_API_AUTH_STRING")) if api else None
+
+
 def _access(store: PostgresStore, settings: Settings, signer: LicenceSigner | None) -> Access | None:
     if signer is None:
         return None
@@ -88,7 +96,9 @@ async def serve(settings: Settings, trade: Trade, telegram: TelegramSettings) ->
     Starts without a database too: /ready says what is missing until it answers.
     """
     store = PostgresStore(database_url(settings))
-    app = create_app(store, settings, SystemClock(), trade=trade, access=_access(store, settings, trade.signer))
+    door = _door()
+    access = _access(store, settings, trade.signer)
+    app = create_app(store, settings, SystemClock(), trade=trade, access=access, door=door)
     gateway: Gateway = app.state.gateway
     premises = Premises(
         store,
@@ -123,6 +133,8 @@ async def serve(settings: Settings, trade: Trade, telegram: TelegramSettings) ->
                 open_webhook(app, bot)
             await server.serve()
     finally:
+        if door is not None:
+            await door.close()
         await store.close()
 
 

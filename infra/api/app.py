@@ -17,16 +17,20 @@ from infra.api import (
     healing,
     health,
     incidents,
+    joining,
     licences,
     mesh,
     model,
     orders,
     payments,
+    prefect,
     problems,
 )
 from infra.api.gateway import Trade, open_gateway
 from infra.api.middleware import AnswerWithin, JsonBody, RequestRecord
+from infra.join import Reception
 from infra.metrics import GatewayMetrics, version
+from infra.prefect_door import PrefectDoor
 from infra.settings import Settings
 from models.ports import Clock, Store
 
@@ -42,7 +46,13 @@ whatever content type they carry. Tokens come from `x0tta6bl4 token create`; sco
 
 
 def create_app(
-    store: Store, settings: Settings, clock: Clock, *, trade: Trade | None = None, access: Access | None = None
+    store: Store,
+    settings: Settings,
+    clock: Clock,
+    *,
+    trade: Trade | None = None,
+    access: Access | None = None,
+    door: PrefectDoor | None = None,
 ) -> FastAPI:
     """Assemble the gateway over a store. Opens nothing: the store is its owner's to close.
 
@@ -52,12 +62,15 @@ def create_app(
         clock: The one clock.
         trade: What is sold and how; None: nothing.
         access: Licences, used and taken back; None: not here.
+        door: Where nodes reach Prefect; None: nowhere. Its owner closes it.
     """
     metrics = GatewayMetrics()
     app = FastAPIOffline(title="x0tta6bl4", version=version(), description=DESCRIPTION, redoc_url=None)
     app.state.gateway = open_gateway(store, settings, clock, trade=trade or Trade(), metrics=metrics, access=access)
+    app.state.reception, app.state.prefect = Reception(store, clock, settings), door
     problems.register(app)
-    for part in (health, mesh, incidents, causal, model, healing, decisions, alerts, orders, payments, licences):
+    shop = (orders, payments, licences)
+    for part in (health, mesh, incidents, causal, model, healing, decisions, alerts, *shop, joining, prefect):
         app.include_router(part.router)
     app.add_api_route("/", _to_docs, include_in_schema=False)
     app.add_middleware(AnswerWithin, paths=frozenset({"/api/payment/verify"}), seconds=VERIFY_SECONDS)

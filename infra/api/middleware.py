@@ -17,8 +17,8 @@ log = structlog.get_logger()
 BODY_CAP_BYTES = 1024 * 1024
 # A body that trickles in slower than this holds a connection for nothing.
 BODY_SECONDS = 10.0
-# A supervisor and a scraper ask these all day; only an answer that is not a success is news.
-POLLED = frozenset({"/health", "/ready", "/metrics"})
+# A supervisor, a scraper and each node's worker ask these all day; only an answer that is not a success is news.
+POLLED = frozenset({"/health", "/ready", "/metrics", "/api/prefect/health", "/api/prefect/{path:path}"})
 OK_BELOW = 400
 BODY_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 

@@ -62,6 +62,7 @@ def test_names_every_route():
         "/api/v1/incidents/{incident}/causes.svg",
         "/api/v1/causal/analyze",
         "/api/v1/heal",
+        "/api/v1/join",
         "/api/v1/heal/{request}",
         "/api/v1/alerts",
         "/api/v1/decisions",
