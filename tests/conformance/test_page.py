@@ -14,10 +14,19 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/conformance.md").read_text()
 ROWS = re.findall(r"^\| ([A-Z][0-9]{2}) \| [^|]+ \| `([^`]+)`: `([^`]+)` \|$", PAGE, re.MULTILINE)
 
+CATALOGUE, OURS = 150, 2
+
 
 @pytest.mark.parametrize(("case", "file", "test"), ROWS, ids=[row[0] for row in ROWS])
 def test_a_case_that_is_a_test_is_one_that_exists(case, file, test):
     assert f"def {test}(" in (ROOT / file).read_text(), case
+
+
+def test_every_case_of_the_catalogue_is_a_file_or_a_test_and_none_is_beside_it():
+    listed = [one for row in yaml.safe_load((Path(__file__).parent / "ids.yaml").read_text()) for one in row]
+    files = {case.id for case in load_cases(Path(__file__).parent / "payments")}
+    assert len(listed) == len(set(listed)) == CATALOGUE + OURS
+    assert set(listed) == files | {row[0] for row in ROWS}
 
 
 def test_no_case_is_both_a_file_and_a_test():

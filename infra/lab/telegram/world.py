@@ -158,11 +158,13 @@ class TelegramWorld:
         """Return somebody, making them the first time."""
         return self.people.setdefault(number, Person(number, name, language))
 
-    def say(self, person: Person, text: str) -> int:
-        """Let somebody write to the bot; return the update's number."""
+    def say(self, person: Person, text: str, *, group: int | None = None) -> int:
+        """Let somebody write to the bot, or in a group that it is in; return the update's number."""
         said = Said(self._next_message(), False, text)
         person.chat.append(said)
         message = self.as_message(person, said)
+        if group is not None:
+            message["chat"] = {"id": group, "type": "group", "title": "neighbours"}
         if text.startswith("/"):
             command = text.split(maxsplit=1)[0]
             message["entities"] = [{"type": "bot_command", "offset": 0, "length": len(command)}]

@@ -135,3 +135,17 @@ async def test_old_buttons_are_swept_away(stage: Stage, store, clock):
     assert len(store.memory.buttons) > 2
     clock.pass_by(days=3)
     await until(lambda: len(store.memory.buttons) <= 2)
+
+
+@pytest.mark.filterwarnings("ignore:Deprecated since version v22.2")  # the library's own error class
+async def test_a_card_that_shows_it_already_is_no_error_and_goes_on_changing(stage: Stage, clock):
+    anna = stage.person()
+    card = await bought(stage, anna)
+    same = "Bad Request: message is not modified: specified new message content and reply markup are exactly the same"
+    stage.api.refuse("editMessageText", 400, same)
+    clock.pass_by(minutes=5)
+    await until(lambda: "editMessageText" in stage.api.calls)
+    clock.pass_by(minutes=5)
+    await until(lambda: "50 minutes left" in card.text)
+    assert stage.count("x0tta6bl4_telegram_messages_total", result="refused") == 0
+    assert stage.count("x0tta6bl4_telegram_messages_total", result="failed") == 0

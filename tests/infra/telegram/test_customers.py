@@ -269,3 +269,15 @@ async def test_a_defect_is_told_to_whoever_met_it_and_counted(store, clock):
     async with on_stage(store, clock, shop_class=BrokenShop) as stage:
         await stage.say(stage.person(), "/orders", hears="went wrong on our side")
         assert stage.count("x0tta6bl4_telegram_errors_total") == 1
+
+
+async def test_a_group_is_told_nothing_of_anybodys_orders(stage: Stage):
+    anna = stage.person()
+    await bought(stage, anna)
+    spoken = stage.api.calls.count("sendMessage")
+    for command in ("/status", "/orders", "/pay"):
+        stage.api.world.say(anna, command, group=-100)
+    # Updates are taken in order: once this is answered, those were seen.
+    await stage.say(anna, "/plans", hears="month")
+    await stage.say(anna, "/plans", hears="month")
+    assert stage.api.calls.count("sendMessage") == spoken + 2
