@@ -21,6 +21,7 @@ ORDER = (
     "test_demo.py",
     "test_approval.py",
     "test_requests.py",
+    "test_smoke.py",
     "test_kills.py",
     "test_heal.py",
     "test_browser.py",
