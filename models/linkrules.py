@@ -7,6 +7,7 @@ signals (counters and probes; a drift and its harm) are needed for more than 0.7
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 
 from models.incident import Cause, Evidence, FaultKind, Symptom, SymptomKind
 from models.linkview import LinkView, Tally, Way, spoken, total
@@ -25,6 +26,8 @@ _SPARED_SHARE = 0.4
 SLIGHT_SHARE = 0.2
 # Data at this many times the link's usual rate is a burst; loss that comes with it is congestion until shown else.
 BURST_RATIO = 4.0
+# A carrier away for less may be the first down of a flap; waiting costs nothing, for routing mends a dead link alone.
+SETTLED_DOWN = timedelta(seconds=3)
 
 CONTROL = (TrafficClass.ROUTING, TrafficClass.PROBE)
 LOSSY = {SymptomKind.LOSS, SymptomKind.LARGE_LOSS, SymptomKind.PROBE_LOSS}
@@ -66,9 +69,15 @@ def _carrier(element: Element, symptoms: Sequence[Symptom]) -> Iterator[Cause]:
     for one in flaps[:1]:
         statement = f"{one.facts['interface']} changed carrier {one.facts['changes']:.0f} times in 15 s"
         yield Cause(element, FaultKind.CARRIER_FLAP, 0.92, (Evidence("carrier", statement, one.strength),))
-    for one in [one for one in symptoms if one.kind is SymptomKind.CARRIER_DOWN][:1]:
+    downs = [one for one in symptoms if one.kind is SymptomKind.CARRIER_DOWN]
+    for one in sorted(downs, key=lambda one: one.since)[:1]:
+        lasts = one.at - one.since
         statement = f"{one.facts['interface']} has no carrier since {one.since:%H:%M:%S} UTC"
-        confidence = 0.3 if flaps else 0.95
+        may_return = lasts < SETTLED_DOWN and not flaps
+        if may_return:
+            statement += f", {lasts.total_seconds():.1f} s so far: it may be flapping"
+            yield Cause(element, FaultKind.CARRIER_FLAP, 0.3, (Evidence("carrier", statement),))
+        confidence = 0.3 if flaps else 0.6 if may_return else 0.95
         yield Cause(element, FaultKind.LINK_DOWN, confidence, (Evidence("carrier", statement),))
 
 

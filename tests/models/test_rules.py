@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from models.correlation import belongs, correlate
 from models.graph import affected_pairs, articulation_nodes, bridges, paths, survives
 from models.incident import Diagnosis, FaultKind, Incident, IncidentId, IncidentState, Symptom, SymptomKind
+from models.linkrules import SETTLED_DOWN
 from models.linkview import LinkView, Tally, Way
 from models.mesh import Element, LinkId, NodeId
 from models.rules import RulesDiagnostician
@@ -40,6 +42,11 @@ def drift(node: str, kind: str, subject: str, where: str | None = None) -> Sympt
     return symptom(where or node, SymptomKind.DRIFT, **facts)
 
 
+def stayed_down() -> Symptom:
+    gone = symptom("n1--n2", SymptomKind.CARRIER_DOWN, interface="n1:to-n2")
+    return replace(gone, at=START + SETTLED_DOWN)
+
+
 def view(data: float, control: float, *, probes: bool = True) -> dict[str, float | str]:
     counted = {
         (way, kind, SizeClass.SMALL): Tally(40, 40 * share)
@@ -53,7 +60,7 @@ def view(data: float, control: float, *, probes: bool = True) -> dict[str, float
 @pytest.mark.parametrize(
     ("symptoms", "element", "fault"),
     [
-        ([symptom("n1--n2", SymptomKind.CARRIER_DOWN, interface="n1:to-n2")], "n1--n2", FaultKind.LINK_DOWN),
+        ([stayed_down()], "n1--n2", FaultKind.LINK_DOWN),
         (
             [symptom("n1--n2", SymptomKind.CARRIER_FLAP, interface="n1:to-n2", changes=6)],
             "n1--n2",
@@ -165,3 +172,13 @@ def test_paths_follow_costs_and_tell_who_is_affected():
     affected = affected_pairs(MESH, Element.of_link(LinkId("n1--n2")), {})
     assert way in affected
     assert (NodeId("n4"), NodeId("n5")) not in affected
+
+
+def test_a_carrier_that_is_just_gone_may_be_flapping_and_is_down_once_it_stays_away():
+    young = diagnosed(replace(stayed_down(), at=START + timedelta(seconds=2.9)))
+    assert young.best.fault is FaultKind.LINK_DOWN
+    assert young.best.confidence < 0.7
+    assert FaultKind.CARRIER_FLAP in {one.fault for one in young.causes}
+    old = diagnosed(stayed_down())
+    assert old.best.confidence == pytest.approx(0.95)
+    assert FaultKind.CARRIER_FLAP not in {one.fault for one in old.causes}
