@@ -13,9 +13,10 @@ from typing import Protocol
 
 import numpy as np
 
-from models.incident import Cause, Diagnosis, Evidence, FaultKind
+from models.errors import NotEnoughHistory
+from models.incident import Cause, Diagnosis, Evidence, FaultKind, Incident
 from models.mesh import Element
-from models.meshsnapshot import element_of
+from models.meshsnapshot import MeshWindow, element_of
 from models.snapshot import FloatArray, Snapshot
 
 
@@ -93,6 +94,25 @@ def may_decide(fault: FaultKind, measured: Mapping[FaultKind, Measured] = ON_THE
     """Say whether an engine was measured better than the rules where they see this fault."""
     found = measured.get(fault)
     return found is not None and found.is_better
+
+
+def second_opinion(engine: Engine, window: MeshWindow, incident: Incident, *, now: float) -> Ranking:
+    """Ask an engine about an incident, from its first symptom on.
+
+    Args:
+        engine: Ranks the elements.
+        window: The mesh's newest minute.
+        incident: What is asked about.
+        now: POSIX seconds.
+
+    Raises:
+        NotEnoughHistory: the past is too short, or the incident has no symptom to start from.
+        ConfigurationInvalid: the engine has no weights, or they cannot be used.
+    """
+    if not incident.symptoms:
+        raise NotEnoughHistory(0, 1)
+    first = min(incident.symptoms, key=lambda one: (one.since, one.element))
+    return engine.rank(window.snapshot(now, since=first.since.timestamp(), target=first.element))
 
 
 def combined(rules: Diagnosis, ranking: Ranking) -> Diagnosis:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog
 
-from models.diagnosing import Ranking, combined, may_decide, of_ranking
+from models.diagnosing import Ranking, combined, may_decide, of_ranking, second_opinion
 from models.errors import MeshError
 from models.incident import Diagnosis, Incident
 from models.meshsnapshot import MeshWindow
@@ -37,12 +37,10 @@ async def diagnose(incident: Incident) -> Diagnosis:
 
 def _second_opinion(world: Adapters, window: MeshWindow | None, incident: Incident, *, now: float) -> Ranking | None:
     """Ask the engine; None where there is none or it cannot say, for healing goes on by the rules."""
-    if world.engine is None or window is None or not incident.symptoms:
+    if world.engine is None or window is None:
         return None
-    first = min(incident.symptoms, key=lambda one: (one.since, one.element))
     try:
-        snapshot = window.snapshot(now, since=first.since.timestamp(), target=first.element)
-        return world.engine.rank(snapshot)
+        return second_opinion(world.engine, window, incident, now=now)
     except MeshError as error:
         log.warning("engine gave no ranking", incident=incident.id, error=str(error))
         return None
