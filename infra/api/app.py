@@ -26,8 +26,9 @@ from infra.api import (
     prefect,
     problems,
 )
+from infra.api.deadline import AnswerWithin
 from infra.api.gateway import Trade, open_gateway
-from infra.api.middleware import AnswerWithin, JsonBody, RequestRecord
+from infra.api.middleware import JsonBody, RequestRecord
 from infra.join import Reception
 from infra.metrics import GatewayMetrics, version
 from infra.prefect_door import PrefectDoor

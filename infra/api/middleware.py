@@ -101,40 +101,6 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return replayed
 
 
-class AnswerWithin:
-    """Answer some routes in time, come what may: past it the caller gets 503 instead of a longer wait.
-
-    What a route itself waits for is bounded there; this bounds the sum, and the queue for a database connection.
-    """
-
-    def __init__(self, app: ASGIApp, *, paths: frozenset[str], seconds: float) -> None:
-        self.app = app
-        self.paths = paths
-        self.seconds = seconds
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and give it up when its time is over."""
-        if scope["type"] != "http" or scope["path"] not in self.paths:
-            await self.app(scope, receive, send)
-            return
-        has_begun = False
-
-        async def watched(message: Message) -> None:
-            nonlocal has_begun
-            has_begun = True
-            await send(message)
-
-        try:
-            async with asyncio.timeout(self.seconds) as budget:
-                await self.app(scope, receive, watched)
-        except TimeoutError:
-            if has_begun or not budget.expired():
-                raise
-            detail = f"the gateway could not answer within {self.seconds:g} s; ask again"
-            retry = {"Retry-After": str(problems.RETRY_AFTER_SECONDS)}
-            await problems.answer(503, "transient", detail, headers=retry)(scope, receive, send)
-
-
 class RequestRecord:
     """Count, time and log requests: the route's template, never the path, query, headers or body."""
 
