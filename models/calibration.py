@@ -42,7 +42,7 @@ class Calibration:
     @classmethod
     def cautious(cls) -> Calibration:
         """Return what holds before anything is known: an element that shows nothing weighs far less than nobody."""
-        return cls(weights=(1.0,), bias=2.0, threshold=0.05, cases=0)
+        return cls(weights=(1.0,), bias=3.0, threshold=0.05, cases=0)
 
     def blended(self, scores: FloatArray) -> FloatArray:
         """Return (N,) one score each, of (N,) or (N, scores)."""

@@ -56,12 +56,15 @@ class SignalSpec:
         unit: `s`, `ms`, `share`, `1/s`, `By`, `1`, ...; empty where the source does not tell.
         worse: +1: more is worse; -1: less is worse; 0: either way is only strange.
         kind: What it counts.
+        outward: An element measures it of what it depends on, as a client does its server's latency: when it strays,
+            it is one of those, or the way there.
     """
 
     name: str
     unit: str
     worse: Worse
     kind: SignalKind
+    outward: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -105,5 +105,6 @@ def _spec(name: str) -> SignalSpec:
     plain = name.lower()
     for word, unit, worse, kind in _KNOWN:
         if word in plain:
-            return SignalSpec(name, unit, worse, kind)
+            # Measured at the caller: says how long others took, and the way to them.
+            return SignalSpec(name, unit, worse, kind, outward=kind is SignalKind.LATENCY and "client" in plain)
     return SignalSpec(name, "", 0, SignalKind.GAUGE)
