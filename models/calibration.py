@@ -10,11 +10,11 @@ A candidate set holds the root in a promised share of such cases (split conforma
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from models.snapshot import FloatArray
+from models.snapshot import FloatArray, IntArray
 
 _STEPS = 400
 _RATE = 0.05
@@ -63,12 +63,20 @@ class Calibration:
         return [bool(one >= min(self.threshold, confidence.max())) for one in confidence]
 
 
-def calibrate(scores: Sequence[FloatArray], roots: Sequence[Sequence[int]]) -> Calibration:
+def calibrate(
+    scores: Sequence[FloatArray],
+    roots: Sequence[Sequence[int]],
+    *,
+    start: Sequence[float] | None = None,
+    pull: float = _PULL,
+) -> Calibration:
     """Fit a blend and its confidence.
 
     Args:
         scores: For each case (N, scores), from scorers that had not seen the case.
         roots: For each case indices of its roots; empty: none is in view.
+        start: Weights that hold until cases say otherwise, > 0; even ones unless given.
+        pull: Toward them, in nats a case for a weight that is e times as large or small.
 
     Raises:
         ValueError: there is no case, or they differ in length.
@@ -76,18 +84,27 @@ def calibrate(scores: Sequence[FloatArray], roots: Sequence[Sequence[int]]) -> C
     if not scores or len(scores) != len(roots):
         raise ValueError("give as many roots as scores, at least one")
     width = scores[0].shape[1]
-    # log(weights): they stay positive by themselves. Adam, from an even blend; deterministic.
-    place = np.append(np.full(width, np.log(1.0 / width)), 0.0)
-    start = place.copy()
+    # log(weights): they stay positive by themselves. Adam; deterministic.
+    place = np.append(np.log(np.full(width, 1.0 / width) if start is None else np.array(start)), 0.0)
+    origin = place.copy()
+    cases = _Cases.of(scores, roots)
     first, second = np.zeros_like(place), np.zeros_like(place)
     for step in range(1, _STEPS + 1):
-        slope = _slope(place, scores, roots) + 2 * _PULL * (place - start)
+        slope = cases.slope(place) + 2 * pull * (place - origin)
         first, second = 0.9 * first + 0.1 * slope, 0.999 * second + 0.001 * slope**2
         place = place - _RATE * (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
     fitted = Calibration(tuple(np.exp(place[:-1]).tolist()), float(place[-1]), 0.0, len(scores))
-    held = [max(fitted.confidence(one)[0][list(root)]) for one, root in zip(scores, roots, strict=True) if len(root)]
-    threshold = conformal_threshold(held) if held else 0.0
-    return Calibration(fitted.weights, fitted.bias, threshold, len(scores))
+    held = held_confidences(fitted, scores, roots)
+    return replace(fitted, threshold=conformal_threshold(held) if held else 0.0)
+
+
+def held_confidences(
+    calibration: Calibration, scores: Sequence[FloatArray], roots: Sequence[Sequence[int]]
+) -> list[float]:
+    """Return the true root's confidence in every case that has one in view; of several the greatest."""
+    return [
+        float(max(calibration.confidence(one)[0][list(root)])) for one, root in zip(scores, roots, strict=True) if root
+    ]
 
 
 def conformal_threshold(confidences: Sequence[float], *, share: float = 0.9) -> float:
@@ -101,17 +118,37 @@ def conformal_threshold(confidences: Sequence[float], *, share: float = 0.9) -> 
     return float(np.sort(confidences)[rank - 1]) if rank >= 1 else 0.0
 
 
-def _slope(place: FloatArray, scores: Sequence[FloatArray], roots: Sequence[Sequence[int]]) -> FloatArray:
-    weights, bias = np.exp(place[:-1]), place[-1]
-    total = np.zeros_like(place)
-    for one, root in zip(scores, roots, strict=True):
-        logits = np.append(one @ weights, bias)
-        likely = np.exp(logits - logits.max())
-        likely /= likely.sum()
-        truth = np.zeros_like(likely)
-        places = list(root) if len(root) else [len(one)]
-        truth[places] = likely[places] / likely[places].sum()  # any of several roots is right
-        wrong = likely - truth
-        total[:-1] += (wrong[:-1] @ one) * weights
-        total[-1] += wrong[-1]
-    return total / len(scores)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Cases:
+    """All cases as one table: a row an element, cases one after another."""
+
+    rows: FloatArray
+    starts: IntArray
+    case_of: IntArray
+    is_root: FloatArray
+    hidden: FloatArray
+
+    @classmethod
+    def of(cls, scores: Sequence[FloatArray], roots: Sequence[Sequence[int]]) -> _Cases:
+        sizes = np.array([len(one) for one in scores])
+        is_root = np.concatenate([np.isin(np.arange(len(one)), root) for one, root in zip(scores, roots, strict=True)])
+        return cls(
+            np.vstack(scores),
+            np.cumsum(sizes) - sizes,
+            np.repeat(np.arange(len(sizes)), sizes),
+            is_root.astype(np.float64),
+            np.array([float(not root) for root in roots]),
+        )
+
+    def slope(self, place: FloatArray) -> FloatArray:
+        """Slope of the mean negative log likelihood in log(weights) and the bias."""
+        weights, bias = np.exp(place[:-1]), place[-1]
+        logits = self.rows @ weights
+        top = np.maximum(np.maximum.reduceat(logits, self.starts), bias)
+        likely, nobody = np.exp(logits - top[self.case_of]), np.exp(bias - top)
+        total = np.add.reduceat(likely, self.starts) + nobody
+        likely, nobody = likely / total[self.case_of], nobody / total
+        found = likely * self.is_root  # any of several roots is right
+        held = np.maximum(np.add.reduceat(found, self.starts), np.finfo(float).tiny)
+        wrong = likely - found / held[self.case_of]
+        return np.append((wrong @ self.rows) * weights, (nobody - self.hidden).sum()) / len(self.starts)
