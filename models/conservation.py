@@ -8,6 +8,7 @@ its doubt: how far the interpolation can be off, given how unsteady the sender w
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -19,7 +20,7 @@ _POISSON_FACTOR = 1.5
 _NEAR = 2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Deficits:
     """What went missing up to a common instant, accumulated over several windows that end there.
 
@@ -28,14 +29,29 @@ class Deficits:
         windows: (w,) lengths in seconds, as far as both counters reach back.
         sent: (w, channels) packets the sender counted.
         lost: (w, channels) packets the receiver did not count; negative where it counted more.
-        doubt: (w, channels) how much of `lost` the unequal reading times could explain, >= 0.
+        counters: Of the sender and the receiver.
+        jitter_seconds: How far a stamp may lie from the instant its counter was read.
     """
 
     until: float
     windows: FloatArray
     sent: FloatArray
     lost: FloatArray
-    doubt: FloatArray
+    counters: tuple[Counter, Counter]
+    jitter_seconds: float
+
+    @cached_property
+    def doubt(self) -> FloatArray:
+        """(w, channels) how much of `lost` the unequal reading times could explain, >= 0. Asked of few links."""
+        starts = self.until - self.windows
+        # Each window's both ends are as doubtful as its least steady moment.
+        unsteadiness = _unsteadiness(*self.counters, starts)
+        doubt = 2 * self.jitter_seconds * unsteadiness
+        for counter in self.counters:
+            for end in (starts, np.full_like(starts, self.until)):
+                doubt += _interpolation_doubt(counter, end, unsteadiness)
+        steady_rate = self.sent / self.windows[:, None]
+        return np.asarray(doubt + self.jitter_seconds * steady_rate, dtype=np.float64)
 
 
 def at_times(counter: Counter, times: FloatArray) -> FloatArray:
@@ -103,17 +119,10 @@ def deficits(sender: Counter, receiver: Counter, *, windows: FloatArray, jitter_
     if windows.size == 0:
         return None
     instants = np.concatenate((until - windows, [until]))
-    # Each window's both ends are as doubtful as its least steady moment.
-    unsteadiness = _unsteadiness(sender, receiver, until - windows)
     gone, come = at_times(sender, instants), at_times(receiver, instants)
-    doubt = 2 * jitter_seconds * unsteadiness
-    for counter in (sender, receiver):
-        for end in (until - windows, np.full_like(windows, until)):
-            doubt += _interpolation_doubt(counter, end, unsteadiness)
     sent = gone[-1] - gone[:-1]
     lost = sent - (come[-1] - come[:-1])
-    steady_rate = sent / windows[:, None]
-    return Deficits(until, windows, sent, lost, doubt + jitter_seconds * steady_rate)
+    return Deficits(until, windows, sent, lost, (sender, receiver), jitter_seconds)
 
 
 def own_slack(shares: FloatArray, *, least: int, most: float) -> float:

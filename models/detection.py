@@ -17,9 +17,9 @@ from models.conservation import at_times
 from models.history import CHANNELS, NodeHistory
 from models.incident import Symptom, SymptomKind
 from models.linkview import Tally, Way, spoken, total
-from models.linkwatch import Finding, LinkWatch, probe_differences
+from models.linkwatch import Finding, LinkWatch
 from models.mesh import Element, Link, LinkId, Mesh, NodeId
-from models.nodesigns import Look, instant, node_symptoms, reach_differences
+from models.nodesigns import Look, instant, node_symptoms
 from models.patience import greatest
 from models.telemetry import Direction, ProbeKind, Sample, SizeClass, TrafficClass
 from models.tuning import Tuning
@@ -173,8 +173,7 @@ class Detector:
         history = self._nodes[node]
         if history.latest is None or history.latest.time <= since:
             return {}
-        earlier = history.readings[history.index_at(since)]
-        return probe_differences(earlier, history.latest, link.end_at(node).name)
+        return history.probes_between(link.end_at(node).name, since, history.latest.time)
 
     # --- nodes
 
@@ -236,10 +235,8 @@ class Detector:
         for node, history in self._nodes.items():
             if history.latest is None or history.latest.time <= start:
                 continue
-            earlier = history.readings[history.index_at(start)]
-            later = history.readings[history.index_at(end)]
-            for target, sizes in reach_differences(earlier, later).items():
-                pairs[node, NodeId(target)] = total(sizes.values())
+            for target, sizes in history.reach_between(start, end).items():
+                pairs[node, target] = total(sizes.values())
         return Losses(links, pairs)
 
     def _link_losses(self, link: Link, way: Way, start: float, end: float) -> LinkLosses:
@@ -269,8 +266,7 @@ class Detector:
     ) -> dict[tuple[ProbeKind, SizeClass], Tally]:
         if node.latest is None or node.latest.time <= start:
             return {}
-        earlier, later = node.readings[node.index_at(start)], node.readings[node.index_at(end)]
-        return probe_differences(earlier, later, interface)
+        return node.probes_between(interface, start, end)
 
 
 def _direction(link: Link, way: Way, finding: Finding) -> dict[str, float | str]:

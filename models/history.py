@@ -1,22 +1,32 @@
-"""The recent past of one node, as the detector keeps it: samples in order, and counters as arrays."""
+"""The recent past of one node, as the detector keeps it: samples in order, and what they count as columns."""
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
+import math
+from bisect import bisect_left, insort
+from collections.abc import Hashable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.columns import Columns
+from models.linkview import Tally
 from models.mesh import NodeId
-from models.telemetry import Direction, InterfaceReading, Sample, SizeClass, TrafficClass
+from models.telemetry import Direction, InterfaceReading, ProbeKind, Sample, SizeClass, TrafficClass
 
 FloatArray = NDArray[np.float64]
+_Kind = TypeVar("_Kind")
 
 CLASSES = tuple(TrafficClass)
 SIZES = tuple(SizeClass)
 CHANNELS: tuple[tuple[TrafficClass, SizeClass], ...] = tuple((kind, size) for kind in CLASSES for size in SIZES)
 _CHANNEL = {channel: index for index, channel in enumerate(CHANNELS)}
+_ROUTING = np.array([kind is TrafficClass.ROUTING for kind, _ in CHANNELS], dtype=np.float64)
+PROBES: tuple[tuple[ProbeKind, SizeClass], ...] = tuple((kind, size) for kind in ProbeKind for size in SIZES)
+_PROBE = {probe: index for index, probe in enumerate(PROBES)}
+_SIZE = {size: index for index, size in enumerate(SIZES)}
 
 # Twice the retention is kept before trimming, so that trimming costs once a minute and not once a sample.
 _SLACK_FACTOR = 2
@@ -37,21 +47,11 @@ class Counter:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Reading:
-    """A sample, and its packet counts by interface as rows of `CHANNELS`."""
+    """A sample and its place in time."""
 
     sequence: int
     time: float = field(compare=False)
     sample: Sample = field(compare=False)
-    sent: dict[str, FloatArray] = field(compare=False)
-    received: dict[str, FloatArray] = field(compare=False)
-
-
-def _rows(interface: InterfaceReading) -> tuple[FloatArray, FloatArray]:
-    sent, received = np.zeros(len(CHANNELS)), np.zeros(len(CHANNELS))
-    for count in interface.counts:
-        row = sent if count.direction is Direction.TX else received
-        row[_CHANNEL[count.traffic, count.size]] += count.packets
-    return sent, received
 
 
 class NodeHistory:
@@ -65,34 +65,39 @@ class NodeHistory:
         self.epoch = -1
         self.readings: list[Reading] = []
         self._keep = keep_seconds
+        self._columns = Columns()
 
     def add(self, sample: Sample) -> None:
         """Take one sample in, wherever its sequence belongs; one of an older epoch or seen before changes nothing."""
         if sample.epoch < self.epoch:
             return
         if sample.epoch > self.epoch:
-            self.epoch, self.readings = sample.epoch, []
+            self.epoch, self.readings, self._columns = sample.epoch, [], Columns()
         place = bisect_left(self.readings, sample.sequence, key=lambda one: one.sequence)
         if place < len(self.readings) and self.readings[place].sequence == sample.sequence:
             return
-        rows = {one.name: _rows(one) for one in sample.interfaces}
-        insort(
-            self.readings,
-            Reading(
-                sample.sequence,
-                sample.at.timestamp(),
-                sample,
-                {name: row[0] for name, row in rows.items()},
-                {name: row[1] for name, row in rows.items()},
-            ),
-        )
+        is_newest = place == len(self.readings)
+        insort(self.readings, Reading(sample.sequence, sample.at.timestamp(), sample))
+        if is_newest:
+            _write(self._columns, sample)
+        else:
+            self._columns = Columns()
+            for reading in self.readings:
+                _write(self._columns, reading.sample)
         newest = self.readings[-1].time
         if newest - self.readings[0].time > _SLACK_FACTOR * self._keep:
-            self.readings = self.readings[self.index_at(newest - self._keep) :]
+            old = self.index_at(newest - self._keep)
+            self.readings = self.readings[old:]
+            self._columns.forget(old)
+
+    @property
+    def times(self) -> FloatArray:
+        """(n,) POSIX seconds of the readings."""
+        return self._column("time")
 
     def index_at(self, time: float) -> int:
         """Return the index of the last reading at or before `time`; 0 when all are later."""
-        return max(0, bisect_right(self.readings, time, key=lambda one: one.time) - 1)
+        return max(0, int(np.searchsorted(self.times, time, side="right")) - 1)
 
     def since(self, time: float) -> list[Reading]:
         """Return the readings from the last one at or before `time` on."""
@@ -115,18 +120,119 @@ class NodeHistory:
 
         Where the interface vanished or its counter fell back, only what came after counts.
         """
-        times: list[float] = []
-        rows: list[FloatArray] = []
-        for reading in self.since(since):
-            row = (reading.sent if direction is Direction.TX else reading.received).get(interface)
-            if row is None or "counters" in reading.sample.missing:
-                times, rows = [], []
-                continue
-            if rows and bool(np.any(row < rows[-1])):
-                times, rows = [], []
-            if not times or reading.time > times[-1]:
-                times.append(reading.time)
-                rows.append(row)
-        if len(times) < 2:  # noqa: PLR2004 - one reading of a cumulative counter says nothing
+        column = self._columns.find((direction, interface))
+        if column is None:
             return None
-        return Counter(np.array(times), np.stack(rows))
+        begin = self.index_at(since)
+        times, values = self.times[begin:], column[begin:]
+        broken = np.isnan(values[:, 0])
+        broken[:-1] |= (values[1:] < values[:-1]).any(axis=1)
+        if broken.any():
+            after = int(np.flatnonzero(broken)[-1]) + 1
+            times, values = times[after:], values[after:]
+        if times.size > 1:
+            is_later = times[1:] > np.maximum.accumulate(times[:-1])
+            if not is_later.all():
+                kept = np.concatenate(([True], is_later))
+                times, values = times[kept], values[kept]
+        return Counter(times, values) if times.size > 1 else None
+
+    def carrier_changes(self, interface: str, *, since: float) -> tuple[FloatArray, FloatArray]:
+        """Return when an interface was read from `since` on, and its cumulative carrier changes then: (n,) each."""
+        column = self._column(("carrier", interface))[self.index_at(since) :]
+        is_known = ~np.isnan(column)
+        return self.times[self.index_at(since) :][is_known], column[is_known]
+
+    def routing_spoken(self) -> FloatArray:
+        """Return (n,) routing packets sent over all interfaces, cumulative; NaN where nothing was counted."""
+        return self._column("routing")
+
+    def round_trips(self, interface: str) -> FloatArray:
+        """Return (n,) milliseconds of the quicker kind of small probe: what delays one kind only is not the link."""
+        return self._column(("rtt", interface))
+
+    def judged(self, interface: str, since: FloatArray) -> FloatArray:
+        """Return the probes judged on an interface from each instant until now: (w, kinds of `PROBES`, 2).
+
+        The last axis is settled and answered; NaN where either reading has no such probe.
+        """
+        return self._until_now(("probes", interface), since, len(PROBES))
+
+    def reached(self, target: NodeId, since: FloatArray) -> FloatArray:
+        """Return the reach probes of a target judged from each instant until now, as `judged`: (w, sizes, 2)."""
+        return self._until_now(("reach", target), since, len(SIZES))
+
+    def probes_between(self, interface: str, start: float, end: float) -> dict[tuple[ProbeKind, SizeClass], Tally]:
+        """Return the probes judged on an interface between the readings at two instants, by kind and size."""
+        column = self._columns.find(("probes", interface))
+        if column is None:
+            return {}
+        return tallies(PROBES, column[self.index_at(end)] - column[self.index_at(start)])
+
+    def reach_between(self, start: float, end: float) -> dict[NodeId, dict[SizeClass, Tally]]:
+        """Return the reach probes judged between the readings at two instants, by target and size."""
+        earlier, later = self.index_at(start), self.index_at(end)
+        found: dict[NodeId, dict[SizeClass, Tally]] = {}
+        for target in dict.fromkeys(one.target for one in self.readings[later].sample.reach):
+            column = self._columns.find(("reach", target))
+            sizes = {} if column is None else tallies(SIZES, column[later] - column[earlier])
+            if sizes:
+                found[target] = sizes
+        return found
+
+    def _column(self, key: Hashable) -> FloatArray:
+        column = self._columns.find(key)
+        return np.full(len(self._columns), np.nan) if column is None else column
+
+    def _until_now(self, key: tuple[str, str], since: FloatArray, kinds: int) -> FloatArray:
+        column = self._columns.find(key)
+        if column is None:
+            return np.full((since.size, kinds, 2), np.nan)
+        rows = np.maximum(np.searchsorted(self.times, since, side="right") - 1, 0)
+        return np.asarray(column[-1] - column[rows], dtype=np.float64)
+
+
+def tallies(kinds: tuple[_Kind, ...], judged: FloatArray) -> dict[_Kind, Tally]:
+    """Return (kinds, 2) settled and answered probes as tallies, without those that were not measured."""
+    return {
+        kind: Tally(int(settled), int(settled - answered))
+        for kind, (settled, answered) in zip(kinds, judged, strict=True)
+        if not np.isnan(settled)
+    }
+
+
+def _write(columns: Columns, sample: Sample) -> None:
+    columns.begin_row()
+    columns.put("time", sample.at.timestamp())
+    for interface in sample.interfaces:
+        columns.put(("carrier", interface.name), interface.carrier_changes)
+    if "counters" not in sample.missing:
+        spoken = 0.0
+        for interface in sample.interfaces:
+            sent, received = _rows(interface)
+            columns.put((Direction.TX, interface.name), sent)
+            columns.put((Direction.RX, interface.name), received)
+            spoken += float(sent @ _ROUTING)
+        columns.put("routing", spoken)
+    probes: dict[str, FloatArray] = {}
+    trips: dict[str, float] = {}
+    for link in sample.probes:
+        judged = probes.setdefault(link.interface, np.full((len(PROBES), 2), np.nan))
+        judged[_PROBE[link.kind, link.size]] = link.settled, link.answered
+        if link.size is SizeClass.SMALL and link.rtt_ms is not None:
+            trips[link.interface] = min(link.rtt_ms, trips.get(link.interface, math.inf))
+    targets: dict[NodeId, FloatArray] = {}
+    for far in sample.reach:
+        judged = targets.setdefault(far.target, np.full((len(SIZES), 2), np.nan))
+        judged[_SIZE[far.size]] = far.settled, far.answered
+    for name, group in (("probes", probes), ("reach", targets), ("rtt", trips)):
+        for of, value in group.items():
+            columns.put((name, of), value)
+
+
+def _rows(interface: InterfaceReading) -> tuple[FloatArray, FloatArray]:
+    sent, received = np.zeros(len(CHANNELS)), np.zeros(len(CHANNELS))
+    for count in interface.counts:
+        row = sent if count.direction is Direction.TX else received
+        row[_CHANNEL[count.traffic, count.size]] += count.packets
+    return sent, received

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from models.conservation import Deficits, deficits, own_slack
-from models.history import CHANNELS, Counter, FloatArray, NodeHistory, Reading
+from models.history import CHANNELS, PROBES, Counter, FloatArray, NodeHistory, tallies
 from models.linkview import LinkView, Tally, Way
 from models.mesh import Interface, Link, NodeId
-from models.telemetry import Direction, ProbeKind, SizeClass, TrafficClass
+from models.telemetry import Direction, SizeClass, TrafficClass
 from models.tuning import Tuning
 
 # What is tested for loss, as sums of channels. Sizes apart, because an MTU step hides in a sum of small packets.
@@ -24,6 +24,10 @@ GROUPS: dict[str, tuple[bool, ...]] = {
     "data/large": tuple((kind, size) == (TrafficClass.DATA, SizeClass.LARGE) for kind, size in CHANNELS),
 }
 _SUMS = np.array(list(GROUPS.values()), dtype=np.float64).T
+# Tests of the probes, and their places in `PROBES`.
+_PROBE_TESTS = {
+    f"probe {kind} {size}": index for index, (kind, size) in enumerate(PROBES) if size is not SizeClass.MEDIUM
+}
 
 # A chunk of the link's own past; with 60 of them the past reaches back two minutes.
 _CHUNK_SECONDS = 2.0
@@ -89,6 +93,11 @@ class ProbingEnd:
     interface: str
     node: NodeHistory
     answering: float
+
+    def judged(self, windows: FloatArray) -> FloatArray:
+        """Return `NodeHistory.judged` over windows of so many seconds, as far as the peer answers."""
+        since = np.maximum(self.node.readings[-1].time - windows, self.answering)
+        return self.node.judged(self.interface, since)
 
 
 @dataclass(slots=True)
@@ -158,7 +167,7 @@ class LinkWatch:
         found = deficits(
             sent,
             received,
-            windows=np.array(self.tuning.windows),
+            windows=self.tuning.window_lengths,
             jitter_seconds=self.tuning.jitter_seconds * patience,
         )
         return found if found is not None and found.until > now - self.tuning.fresh_seconds * patience else None
@@ -173,11 +182,15 @@ class LinkWatch:
         if found.until <= alarm.until:
             return
         alarm.until = found.until
-        sent, lost, doubt = found.sent[:, index], found.lost[:, index], found.doubt[:, index]
+        sent, lost = found.sent[:, index], found.lost[:, index]
+        least = self.tuning.min_lost * (1 + (patience - 1) / 3)
+        if alarm.since is None and float(lost.max()) < least:
+            alarm.agreed = 0  # as `_judged` would find, without the doubt and the past that cost most of a look
+            return
+        doubt = found.doubt[:, index]
         slack = self.slack(way, test)
         certain = lost - slack * sent - doubt
         share = np.divide(lost, sent, out=np.zeros_like(lost), where=sent > 0)
-        least = self.tuning.min_lost * (1 + (patience - 1) / 3)
         worth = max(self.tuning.min_share, slack + self.tuning.share_over_past)
         alarming = (certain >= least) & (share >= worth) & (found.until - found.windows >= alarm.over_until)
         needed = self.tuning.persistence + round((patience - 1) * 2 / 3)
@@ -226,51 +239,40 @@ class LinkWatch:
         patience: float,
     ) -> None:
         ends = self._fresh_ends(nodes, now)
-        until = max((one.node.readings[-1].time for one in ends), default=0.0)
-        windows = np.array([one for one in self.tuning.windows if one >= 1.0])
-        tallies = [self._probe_tallies(ends, float(window)) for window in windows]
-        for kind in ProbeKind:
-            for size in (SizeClass.SMALL, SizeClass.LARGE):
-                name = f"probe {kind} {size}"
-                alarm = self.alarms.setdefault((None, name), Alarm())
-                if not ends:
-                    self.alarms[None, name] = Alarm()
-                elif until > alarm.until:
-                    alarm.until = until
-                    both = [sum((one.get((way, kind, size), Tally()) for way in Way), Tally()) for one in tallies]
-                    self._test_answers(name, windows, both, measured, patience=patience)
+        if not ends:
+            for name in _PROBE_TESTS:
+                self.alarms[None, name] = Alarm()
+            return
+        until = max(one.node.readings[-1].time for one in ends)
+        windows = self.tuning.probe_windows
+        judged = np.zeros((windows.size, len(PROBES), 2))
+        for end in ends:
+            judged += np.nan_to_num(end.judged(windows), copy=False)
+        for name, index in _PROBE_TESTS.items():
+            alarm = self.alarms.setdefault((None, name), Alarm())
+            if until > alarm.until:
+                alarm.until = until
+                self._test_answers(alarm, judged[:, index], measured, patience=patience)
 
     def _test_answers(
-        self,
-        name: str,
-        windows: FloatArray,
-        tallies: list[Tally],
-        measured: Mapping[Way, Deficits],
-        *,
-        patience: float,
+        self, alarm: Alarm, judged: FloatArray, measured: Mapping[Way, Deficits], *, patience: float
     ) -> None:
-        alarm = self.alarms[None, name]
-        sent = np.array([one.sent for one in tallies])
-        share = np.array([one.share for one in tallies])
-        surprise = np.array([chance_of(one, expected=0.01) for one in tallies])
-        lost = np.array([one.lost for one in tallies])
-        alarming = (lost >= self.tuning.probe_lost * patience) & (surprise <= self.tuning.probe_surprise)
+        windows, sent, lost = self.tuning.probe_windows, judged[:, 0], judged[:, 0] - judged[:, 1]
+        least = self.tuning.probe_lost * patience
+        if alarm.since is None and float(lost.max()) < least:
+            alarm.agreed = 0
+            return
+        asked = [Tally(float(settled), float(gone)) for settled, gone in zip(sent, lost, strict=True)]
+        share = np.array([one.share for one in asked])
+        surprise = np.array([chance_of(one, expected=0.01) for one in asked])
+        alarming = (lost >= least) & (surprise <= self.tuning.probe_surprise)
         for index in np.flatnonzero(alarming):
-            alarming[index] = _is_missed_on_the_wire(tallies[index], float(windows[index]), measured)
+            alarming[index] = _is_missed_on_the_wire(asked[index], float(windows[index]), measured)
         alarming &= alarm.until - windows >= alarm.over_until
         needed = self.tuning.persistence + round(patience - 1)
         best = _judged(alarm, windows, sent, share, alarming, needed=needed, expected=0.01)
         if best is not None:
             alarm.strength = float(lost[best] / (1 + math.sqrt(0.01 * sent[best])))
-
-    def _probe_tallies(self, ends: list[ProbingEnd], seconds: float) -> dict[tuple[Way, ProbeKind, SizeClass], Tally]:
-        found: dict[tuple[Way, ProbeKind, SizeClass], Tally] = {}
-        for end in ends:
-            latest = end.node.readings[-1]
-            earlier = end.node.readings[end.node.index_at(max(latest.time - seconds, end.answering))]
-            for key, tally in probe_differences(earlier, latest, end.interface).items():
-                found[end.way, *key] = tally
-        return found
 
     # --- the view
 
@@ -292,20 +294,11 @@ class LinkWatch:
                 counted[way, *channel] = Tally(float(found.sent[0, index]), float(found.lost[0, index]))
             figures["rate_ratio"] = max(figures.get("rate_ratio", 0.0), _rate_ratio(pair[0], until - length))
         ends = self._fresh_ends(nodes, now)
-        probed = self._probe_tallies(ends, max(0.6, seconds - self.tuning.probe_timeout))
+        lately = np.array([max(0.6, seconds - self.tuning.probe_timeout)])
+        probed = {
+            (end.way, *kind): tally for end in ends for kind, tally in tallies(PROBES, end.judged(lately)[0]).items()
+        }
         return LinkView(seconds, counted, probed, figures)
-
-
-def probe_differences(earlier: Reading, later: Reading, interface: str) -> dict[tuple[ProbeKind, SizeClass], Tally]:
-    """Return the probes judged on an interface between two readings, by kind and size."""
-    before = {(one.kind, one.size): one for one in earlier.sample.probes if one.interface == interface}
-    found: dict[tuple[ProbeKind, SizeClass], Tally] = {}
-    for one in later.sample.probes:
-        old = before.get((one.kind, one.size))
-        if one.interface == interface and old is not None:
-            settled = one.settled - old.settled
-            found[one.kind, one.size] = Tally(settled, settled - (one.answered - old.answered))
-    return found
 
 
 def chance_of(tally: Tally, *, expected: float) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import NewType
 
 NodeId = NewType("NodeId", str)
@@ -78,7 +79,7 @@ class Link:
         return self.b if interface == self.a else self.a
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Mesh:
     """The nodes and links of one installation, as declared (not as measured)."""
 
@@ -88,15 +89,31 @@ class Mesh:
 
     def node(self, node: NodeId) -> Node:
         """Return the node of that name; KeyError when there is none."""
-        return {one.id: one for one in self.nodes}[node]
+        return self._nodes[node]
 
     def link(self, link: LinkId) -> Link:
         """Return the link of that id; KeyError when there is none."""
-        return {one.id: one for one in self.links}[link]
+        return self._links[link]
 
     def links_of(self, node: NodeId) -> tuple[Link, ...]:
         """Return the links that touch `node`, in declared order."""
-        return tuple(link for link in self.links if node in link.nodes)
+        return self._links_at.get(node, ())
+
+    @cached_property
+    def _nodes(self) -> dict[NodeId, Node]:
+        return {one.id: one for one in self.nodes}
+
+    @cached_property
+    def _links(self) -> dict[LinkId, Link]:
+        return {one.id: one for one in self.links}
+
+    @cached_property
+    def _links_at(self) -> dict[NodeId, tuple[Link, ...]]:
+        found: dict[NodeId, list[Link]] = {}
+        for link in self.links:
+            for node in dict.fromkeys(link.nodes):
+                found.setdefault(node, []).append(link)
+        return {node: tuple(links) for node, links in found.items()}
 
 
 class ElementKind(StrEnum):

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import takewhile
+from statistics import median
 
 import numpy as np
 
-from models.history import CHANNELS, NodeHistory, Reading
+from models.history import SIZES, FloatArray, NodeHistory, Reading, tallies
 from models.incident import Symptom, SymptomKind
 from models.linkview import Tally
 from models.linkwatch import chance_of
 from models.mesh import Element, Interface, Mesh, NodeId
-from models.telemetry import DaemonState, DriftKind, SizeClass, TrafficClass
+from models.telemetry import DaemonState, DriftKind, SizeClass
 from models.tuning import Tuning
 
 # Samples in a row that must show a stopped daemon, an absent one (a supervisor restarts it within one), a drift.
@@ -30,7 +32,7 @@ DELAY_FACTOR, DELAY_MS = 3.0, 8.0
 DELAY_NOW, DELAY_PAST = 4, 20
 # The longest holds what the greatest patience asks for, twice, at the slower of two probe rates.
 REACH_WINDOWS = (2.0, 3.0, 4.0, 6.0, 10.0, 24.0)
-_ROUTING = np.array([kind is TrafficClass.ROUTING for kind, _ in CHANNELS], dtype=np.float64)
+_REACH_WINDOWS = np.array(REACH_WINDOWS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +66,9 @@ def node_symptoms(look: Look) -> Iterator[Symptom]:
     yield from _delay(look)
 
 
-def _run(readings: list[Reading], flags: list[bool]) -> list[Reading]:
-    """Return the newest readings, without a gap, for which the flag holds."""
-    length = sum(1 for _ in takewhile(bool, reversed(flags)))
+def _run(readings: list[Reading], holds: Callable[[Reading], bool]) -> list[Reading]:
+    """Return the newest readings, without a gap, of which something holds."""
+    length = sum(1 for _ in takewhile(holds, reversed(readings)))
     return readings[len(readings) - length :]
 
 
@@ -76,21 +78,15 @@ def _carrier(look: Look) -> Iterator[Symptom]:
         return
     for link in look.mesh.links_of(look.node.node):
         name = link.end_at(look.node.node).name
-        has = [any(one.name == name and one.has_carrier for one in reading.sample.interfaces) for reading in readings]
         element, facts = Element.of_link(link.id), {"interface": str(Interface(look.node.node, name))}
-        down = _run(readings, [not one for one in has])
+        down = _run(readings, partial(_lacks_carrier, name=name))
         if down:
             since = instant(down[0].time)
             yield Symptom(element, SymptomKind.CARRIER_DOWN, since, instant(latest.time), float("inf"), facts)
-        changes = [
-            (reading.time, one.carrier_changes)
-            for reading in look.node.since(latest.time - FLAP_SECONDS)
-            for one in reading.sample.interfaces
-            if one.name == name
-        ]
-        count = changes[-1][1] - changes[0][1] if changes else 0
+        times, changes = look.node.carrier_changes(name, since=latest.time - FLAP_SECONDS)
+        count = int(changes[-1] - changes[0]) if changes.size else 0
         if count >= FLAP_CHANGES:
-            first = next(time for time, value in changes if value > changes[0][1])
+            first = float(times[np.flatnonzero(changes > changes[0])[0]])
             yield Symptom(
                 element,
                 SymptomKind.CARRIER_FLAP,
@@ -101,33 +97,40 @@ def _carrier(look: Look) -> Iterator[Symptom]:
             )
 
 
+def _lacks_carrier(reading: Reading, *, name: str) -> bool:
+    return not any(one.name == name and one.has_carrier for one in reading.sample.interfaces)
+
+
 def _daemon(look: Look) -> Iterator[Symptom]:
-    readings = look.node.readings
-    states = [one.sample.host.daemon if one.sample.host else None for one in readings]
     for state, kind, needed in (
         (DaemonState.STOPPED, SymptomKind.DAEMON_STOPPED, STOPPED_SAMPLES),
         (DaemonState.ABSENT, SymptomKind.DAEMON_ABSENT, ABSENT_SAMPLES),
     ):
-        run = _run(readings, [one is state for one in states])
+        run = _run(look.node.readings, partial(_has_daemon, state=state))
         if len(run) >= needed:
             facts = {"seconds": round(run[-1].time - run[0].time, 2)}
             element = Element.of_node(look.node.node)
             yield Symptom(element, kind, instant(run[0].time), instant(run[-1].time), float("inf"), facts)
 
 
+def _has_daemon(reading: Reading, *, state: DaemonState) -> bool:
+    return reading.sample.host is not None and reading.sample.host.daemon is state
+
+
 def _routing_silence(look: Look) -> Iterator[Symptom]:
     """A daemon that hangs stops speaking on every interface at once, while the node still answers probes."""
-    readings = [one for one in look.node.readings if "counters" not in one.sample.missing]
-    if len(readings) < look.tuning.min_samples:
+    spoken = look.node.routing_spoken()
+    is_counted = ~np.isnan(spoken)
+    spoken, times = spoken[is_counted], look.node.times[is_counted]
+    if spoken.size < look.tuning.min_samples:
         return
-    spoken = np.array([sum(float(row @ _ROUTING) for row in one.sent.values()) for one in readings])
-    times = np.array([one.time for one in readings])
     quiet = int(np.searchsorted(spoken, spoken[-1]))
     silence = float(times[-1] - times[quiet])
     if quiet == 0 or silence <= 0:
         return
     expected = (spoken[quiet] - spoken[0]) / max(times[quiet] - times[0], 1.0) * silence
-    carriers = [one.has_carrier for one in readings[-1].sample.interfaces]
+    latest = next(one for one in reversed(look.node.readings) if "counters" not in one.sample.missing)
+    carriers = [one.has_carrier for one in latest.sample.interfaces]
     # Routing speaks on every interface it has: without a single carrier its silence is the link's matter.
     if expected >= MISSING_HELLOS * look.patience and any(carriers):
         facts = {"seconds": round(silence, 2), "expected_packets": round(float(expected), 1)}
@@ -161,8 +164,7 @@ def _drifts(look: Look) -> Iterator[Symptom]:
     links = {link.end_at(look.node.node).name: link for link in look.mesh.links_of(look.node.node)}
     for drift in sorted(readings[-1].sample.drifts):
         name = (drift.kind, drift.subject)
-        alike = [any((one.kind, one.subject) == name for one in reading.sample.drifts) for reading in readings]
-        run = _run(readings, alike)
+        run = _run(readings, partial(_drifted, name=name))
         if len(run) < DRIFT_SAMPLES:
             continue
         on_interface = drift.kind in {DriftKind.MTU, DriftKind.QDISC} and drift.subject in links
@@ -178,17 +180,8 @@ def _drifts(look: Look) -> Iterator[Symptom]:
         yield Symptom(element, SymptomKind.DRIFT, since, at, float("inf"), facts)
 
 
-def reach_differences(earlier: Reading, later: Reading) -> dict[str, dict[SizeClass, Tally]]:
-    """Return the reach probes judged between two readings of one node, by target and size."""
-    before = {(one.target, one.size): one for one in earlier.sample.reach}
-    found: dict[str, dict[SizeClass, Tally]] = {}
-    for one in later.sample.reach:
-        old = before.get((one.target, one.size))
-        if old is not None:
-            settled = one.settled - old.settled
-            lost = settled - (one.answered - old.answered)
-            found.setdefault(one.target, {})[one.size] = Tally(settled, lost)
-    return found
+def _drifted(reading: Reading, *, name: tuple[DriftKind, str]) -> bool:
+    return any((one.kind, one.subject) == name for one in reading.sample.drifts)
 
 
 # Six probes of a pair: of pairs that lose 40 % each way, one in five hundred loses none among them.
@@ -200,65 +193,61 @@ def _reach(look: Look) -> Iterator[Symptom]:
     if len(node.readings) < tuning.min_samples:
         return
     latest = node.readings[-1]
-    worst: dict[str, tuple[float, float, dict[SizeClass, Tally]]] = {}
-    for window in REACH_WINDOWS:
-        for target, sizes in _reach_since(look, latest.time - window):
-            both = sum(sizes.values(), Tally())
-            surprise = min(chance_of(one, expected=0.01) for one in (*sizes.values(), both))
-            enough = max(one.lost for one in sizes.values()) >= tuning.probe_lost * look.patience
-            if enough and surprise <= tuning.probe_surprise and surprise < worst.get(target, (1.0, 0.0, {}))[0]:
-                worst[target] = (surprise, window, sizes)
-    newest = reach_differences(node.readings[node.index_at(latest.time - REACH_CLEAN)], latest)
-    for target, (_, window, sizes) in worst.items():
-        now = sum(newest.get(target, {}).values(), Tally())
-        if now.sent >= tuning.probe_lost and now.lost == 0:
-            # A long window remembers what is over; the pair talks again.
+    for target in dict.fromkeys(one.target for one in latest.sample.reach):
+        judged = node.reached(target, np.maximum(latest.time - _REACH_WINDOWS, look.answers_from[target]))
+        if float(np.nan_to_num(judged[..., 0] - judged[..., 1]).max()) < tuning.probe_lost * look.patience:
             continue
-        both = sum(sizes.values(), Tally())
+        found = _worst(judged, tuning, look.patience)
+        # A long window remembers what is over; the pair talks again.
+        now = sum(tallies(SIZES, node.reached(target, np.array([latest.time - REACH_CLEAN]))[0]).values(), Tally())
+        if found is None or (now.sent >= tuning.probe_lost and now.lost == 0):
+            continue
+        window, sizes = found
         facts: dict[str, float | str] = {"from": node.node, "to": target, "seconds": window}
         for size, tally in sizes.items():
             facts |= {f"{size} sent": tally.sent, f"{size} lost": tally.lost}
         since = instant(latest.time - window - tuning.probe_timeout)
         element, at = Element.of_node(node.node), instant(latest.time)
-        yield Symptom(element, SymptomKind.UNREACHABLE, since, at, both.lost, facts)
+        lost = sum(sizes.values(), Tally()).lost
+        yield Symptom(element, SymptomKind.UNREACHABLE, since, at, lost, facts)
 
 
-def _reach_since(look: Look, since: float) -> Iterator[tuple[str, dict[SizeClass, Tally]]]:
-    readings = look.node.readings
-    begins = {one.target: look.answers_from[one.target] for one in readings[-1].sample.reach}
-    for begin in set(begins.values()):
-        earlier = readings[look.node.index_at(max(since, begin))]
-        for target, sizes in reach_differences(earlier, readings[-1]).items():
-            if begins[NodeId(target)] == begin:
-                yield target, sizes
+def _worst(judged: FloatArray, tuning: Tuning, patience: float) -> tuple[float, dict[SizeClass, Tally]] | None:
+    """Return the window that shows the least likely losses, and what was judged in it; None where none is unlikely."""
+    best: tuple[float, dict[SizeClass, Tally]] | None = None
+    least = tuning.probe_surprise
+    for window, row in zip(REACH_WINDOWS, judged, strict=True):
+        sizes = tallies(SIZES, row)
+        if not sizes or max(one.lost for one in sizes.values()) < tuning.probe_lost * patience:
+            continue
+        both = sum(sizes.values(), Tally())
+        surprise = min(chance_of(one, expected=0.01) for one in (*sizes.values(), both))
+        if surprise < least or (best is None and surprise <= least):
+            least, best = surprise, (window, sizes)
+    return best
 
 
 def _delay(look: Look) -> Iterator[Symptom]:
     for link in look.mesh.links_of(look.node.node):
         name = link.end_at(look.node.node).name
-        trips = []
-        for reading in look.node.readings:
-            seen = [
-                one.rtt_ms
-                for one in reading.sample.probes
-                if one.interface == name and one.size is SizeClass.SMALL and one.rtt_ms is not None
-            ]
-            if seen:
-                # The quicker kind of probe: what delays only one kind is not the link.
-                trips.append((reading.time, min(seen)))
-        newest, past = trips[-DELAY_NOW:], [value for _, value in trips[:-DELAY_NOW]]
-        if len(past) < DELAY_PAST:
+        trips = look.node.round_trips(name)
+        is_known = ~np.isnan(trips)
+        trips, times = trips[is_known], look.node.times[is_known]
+        newest, past = trips[-DELAY_NOW:], trips[:-DELAY_NOW]
+        if past.size < DELAY_PAST:
             continue
+        now, least = median(newest.tolist()), float(past.min())
+        if now <= least + DELAY_MS * look.patience**2 or now <= DELAY_FACTOR * least:
+            continue  # the usual is no less than the least, and costs two sorts
         usual = float(np.median(past))
-        spread = 1.4826 * float(np.median(np.abs(np.array(past) - usual)))
-        now = float(np.median([value for _, value in newest]))
+        spread = 1.4826 * float(np.median(np.abs(past - usual)))
         floor = max(6 * spread, DELAY_MS * look.patience**2)
         if now > usual + floor and now > DELAY_FACTOR * usual:
             yield Symptom(
                 Element.of_link(link.id),
                 SymptomKind.DELAY,
-                instant(newest[0][0]),
-                instant(newest[-1][0]),
+                instant(float(times[-DELAY_NOW])),
+                instant(float(times[-1])),
                 (now - usual) / max(spread, 0.1),
                 {"rtt_ms": round(now, 2), "rtt_past_ms": round(usual, 2), "node": look.node.node},
             )

@@ -28,7 +28,7 @@ def patience(node: NodeHistory, tuning: Tuning) -> float:
     pressures = [one.sample.host.cpu_pressure for one in recent if one.sample.host is not None]
     span = tuning.pressure_full - tuning.pressure_calm
     busy = (median(pressures) - tuning.pressure_calm) / span if pressures else 0.0
-    gaps = np.diff([one.time for one in node.readings[-10 * _RECENT :]])
+    gaps = np.diff(node.times[-10 * _RECENT :])
     late = 0.0
     if gaps.size > _RECENT:
         late = float(gaps[-_RECENT:].max() / np.median(gaps)) - _USUAL_GAPS

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from models.columns import FloatArray
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Tuning:
     """The detector's constants, for two samples a second.
 
@@ -61,3 +66,13 @@ class Tuning:
     hold_seconds: float = 1.2
     dead_hold_seconds: float = 2.5
     interval_seconds: float = 0.5
+
+    @cached_property
+    def window_lengths(self) -> FloatArray:
+        """(w,) seconds, rising."""
+        return np.array(self.windows)
+
+    @cached_property
+    def probe_windows(self) -> FloatArray:
+        """Those that hold a few probes of each kind."""
+        return self.window_lengths[self.window_lengths >= 1.0]
