@@ -1,8 +1,11 @@
 """The two ways of counting, against one contract; and what only the eBPF one can do."""
 
 import fcntl
+import json
 import socket
 import struct
+import subprocess
+import sys
 
 import pytest
 
@@ -160,3 +163,16 @@ def test_packets_without_an_ethernet_header_are_sorted_all_the_same(pair):
 def _hold(device):
     """Make an open /dev/net/tun the other side of `bare` (TUNSETIFF, without packet information)."""
     fcntl.ioctl(device, 0x400454CA, struct.pack("16sH14x", b"bare", 0x0001 | 0x1000))
+
+
+@pytest.mark.kernel
+def test_the_command_tells_who_talked_most_while_it_looked(pair):
+    """Over the loopback of a namespace of our own, so that nobody else talks."""
+    command = [sys.executable, "-m", "flows", "ebpf", "flows", "--interface", "lo", "--sampling", "1", "--json"]
+    with entered(pair.a), subprocess.Popen([*command, "--seconds", "1"], stdout=subprocess.PIPE) as looking:
+        while looking.poll() is None:
+            _send_datagrams(1)
+        told = json.loads(looking.stdout.read())
+    assert looking.returncode == 0
+    assert {(one["source"], one["protocol"], one["bytes"]) for one in told["lo"]} == {("127.0.0.1", 17, 142)}
+    assert len(told["lo"]) == 10
