@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Boots Debian's kernels under QEMU and runs the eBPF tests there, on this machine's own files (read-only).
+# Boots Debian's kernels under QEMU and runs the eBPF tests there: on this machine's own files (read-only), and on a copy
+# of this tree as it was when the script began, so that working on goes on beside it.
 #
 #   scripts/kernels.sh [PACKAGE ...]                   # e.g. linux-image-6.1.0-50-amd64; default: the newest 6.1 and 6.12
 #   TESTS="tests/ebpf/test_tracing.py" scripts/kernels.sh
@@ -10,7 +11,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-root=$PWD
+venv=$(realpath .venv)
 keep=${KEEP:-${TMPDIR:-/tmp}/x0-kernels}
 tests=${TESTS-tests/ebpf}
 limit=${LIMIT:-3600} # seconds a kernel may take
@@ -58,6 +59,7 @@ initramfs() {
     rm -rf "$tree"
     mkdir -p "$tree"/{bin,modules,host,proc,sys,dev}
     cp "$busybox" "$tree/bin/busybox"
+    (git ls-files -z && printf '%s\0' ebpf/programs/*.o) | tar --null --files-from=- --ignore-failed-read -cf "$tree/project.tar"
     local base=$folder/lib/modules/$release number=10
     # A module may be listed for several; each is loaded once, in the order in which they need each other.
     for name in $wanted; do modules_of "$base/modules.dep" "$name"; done | awk '!seen[$0]++' | while read -r file; do
@@ -80,14 +82,18 @@ for place in tmp run var/tmp root/.cache; do [ -d /host/\$place ] && mount -t tm
 mkdir -p /host/dev/shm /host/dev/net
 [ -e /host/dev/net/tun ] || mknod /host/dev/net/tun c 10 200
 mount -t tmpfs tmpfs /host/dev/shm
+mkdir /host/tmp/project
+tar -xf /project.tar -C /host/tmp/project
+rm /project.tar
+ln -s "$venv" /host/tmp/project/.venv
 ifconfig lo up
 echo "X0 kernel \$(uname -r)"
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp
 export PYTHONDONTWRITEBYTECODE=1 COLUMNS=160 NO_COLOR=1 HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis
-chroot /host /bin/sh -c 'cd "$root" && .venv/bin/x0tta6bl4 doctor --ebpf'
+chroot /host /bin/sh -c 'cd /tmp/project && .venv/bin/python -m flows doctor --ebpf'
 echo "X0 doctor \$?"
-chroot /host /bin/sh -c 'cd "$root" && .venv/bin/python -m tests.ebpf.every_variant'
-[ -z "$tests" ] || chroot /host /bin/sh -c 'cd "$root" && exec .venv/bin/python -m pytest -q -rfEs --tb=short --color=no -p no:cacheprovider -p no:randomly -o timeout=1200 $tests -m kernel'
+chroot /host /bin/sh -c 'cd /tmp/project && .venv/bin/python -m tests.ebpf.every_variant'
+[ -z "$tests" ] || chroot /host /bin/sh -c 'cd /tmp/project && exec .venv/bin/python -m pytest -q -rfEs --tb=short --color=no -p no:cacheprovider -p no:randomly -o timeout=1200 $tests -m kernel'
 echo "X0 ended \$?"
 poweroff -f
 INIT
