@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import httpx
 import pytest
 
-from infra.node.place import NodePlace
+from infra.node.place import LinkEnd, NodePlace
 from infra.process import Identity
 from infra.runfiles import Phase, RunRecord, write
 from infra.smoke import machine
@@ -165,37 +168,44 @@ async def test_prefect_that_is_away_and_one_whose_workers_are_gone_are_two_failu
         await machine.PrefectSteps(answering(httpx.Response(200, json=old))).workers("mesh")
 
 
-@pytest.mark.parametrize(
-    ("page", "said"),
-    [
-        ('ebpf_packets_total{node="n0",direction="rx"} 4\nebpf_packets_total{direction="tx"} 3\n', "7 packets"),
-        ("ebpf_interface_up 1\n", "counts no packet"),
-        (None, "does not answer"),
-    ],
-)
-async def test_a_nodes_page_is_read_where_it_stands(tmp_path, page, said):
+@asynccontextmanager
+async def page(text: str) -> AsyncIterator[int]:
+    """Serve a node's page on this machine and give its port."""
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(f"HTTP/1.0 200 OK\r\n\r\n{page}".encode())
+        writer.write(f"HTTP/1.0 200 OK\r\n\r\n{text}".encode())
         await writer.drain()
         writer.close()
         await writer.wait_closed()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    if page is None:
-        server.close()
-        await server.wait_closed()
-    place = NodePlace(mesh="lab", node="n0", address="127.0.0.1", folder=tmp_path)
-    try:
-        told = await machine.node_pages([place], port=port)
-    except StepError as error:
-        told = error.found
-        assert told.startswith("n0: ")
-    finally:
-        server.close()
-        await server.wait_closed()
-    assert said in told
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+
+
+def node(folder: Path, *, with_link: bool) -> NodePlace:
+    end = LinkEnd(interface="to-n1", address="", peer="n1", peer_address="", peer_loopback="", cost=96)
+    return NodePlace(mesh="lab", node="n0", address="127.0.0.1", folder=folder, links=(end,) if with_link else ())
+
+
+async def test_packets_on_a_nodes_page_are_added_up(tmp_path):
+    async with page('ebpf_packets_total{direction="rx"} 4\nebpf_packets_total{direction="tx"} 3.0\n') as port:
+        said = await machine.node_pages([node(tmp_path, with_link=True)], port=port)
+    assert said == "ebpf_packets_total on 1 pages, 7 packets"
+
+
+async def test_a_page_without_packets_is_a_failure_in_a_mesh_and_may_be_quiet_on_a_machine_alone(tmp_path):
+    async with page("ebpf_interface_mtu_bytes 1500\n") as port:
+        with pytest.raises(StepError, match="n0: its page counts no packet"):
+            await machine.node_pages([node(tmp_path, with_link=True)], port=port)
+        assert isinstance(await machine.node_pages([node(tmp_path, with_link=False)], port=port), Skipped)
+
+
+async def test_a_page_that_is_away_is_named_with_its_node(tmp_path):
+    async with page("") as port:
+        pass
+    with pytest.raises(StepError, match=f"n0: http://127.0.0.1:{port}/metrics does not answer"):
+        await machine.node_pages([node(tmp_path, with_link=False)], port=port)
 
 
 async def test_prometheus_without_our_packets_is_a_failure():
