@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from models.calibration import Calibration
 from models.errors import DatasetInvalid
+from models.snapshot import SignalKind
 from tests.bench import rca
 from tests.infra.datasets.test_datasets import petshop
 from tests.models.incidents import chain
@@ -71,3 +73,41 @@ def test_confidence_is_kept_for_what_was_ranked():
     assert answer.confidence is not None
     assert answer.confidence.sum() + answer.nobody == pytest.approx(1)
     assert json.dumps(answer.roots) == "[1]"
+
+
+def test_a_peer_is_as_sure_as_suits_the_cases_best():
+    cases = [chain(k, root=1) for k in range(4)]
+
+    def right(one):
+        return np.array([float(name == "middle") for name in one.elements])
+
+    def wrong(one):
+        return np.array([float(name == "back") for name in one.elements])
+
+    sure = rca.with_best_temperature(rca.answered(cases, right, None))
+    unsure = rca.with_best_temperature(rca.answered(cases, wrong, None))
+    assert all(likely[1] > 0.99 for likely in sure)
+    assert all(likely == pytest.approx(np.full(6, 1 / 6)) for likely in unsure)
+
+
+def test_a_root_that_is_left_out_is_answered_for_by_what_the_others_taught():
+    cases = [chain(k, root=k % 3) for k in range(9)]
+    answers = rca.left_out(cases, cases)
+    assert [one.case.name for one in answers] == [case.name for case in cases]
+    assert np.mean([one.scores.argmax() == one.roots[0] for one in answers]) == 1
+
+
+def test_measurements_are_weighed_and_alerts_are_learned():
+    cases = [chain(k, root=k % 2) for k in range(4)]
+    assert not rca.only_alerts(cases)
+    alerts = [
+        dataclasses.replace(
+            case,
+            snapshot=dataclasses.replace(
+                case.snapshot,
+                signals=tuple(dataclasses.replace(spec, kind=SignalKind.EVENT) for spec in case.snapshot.signals),
+            ),
+        )
+        for case in cases
+    ]
+    assert rca.only_alerts(alerts)
