@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from math import comb
 
 from models.incident import Cause, Evidence, FaultKind, Symptom, SymptomKind
 from models.linkview import LinkView, Tally, Way, spoken, total
@@ -22,6 +23,8 @@ CLEAN_SHARE = 0.05
 FEW = 2.0
 # Where all data dies, control that mostly passes is spared; half of three packets may be interpolation.
 _SPARED_SHARE = 0.4
+# A packet or two of control seems lost to interpolation; so few by chance are none of the link's loss.
+_SURELY_SPARED = 0.01
 # A share this small on one signal alone may be a full queue somewhere, not a fault worth acting on.
 SLIGHT_SHARE = 0.2
 # Data at this many times the link's usual rate is a burst; loss that comes with it is congestion until shown else.
@@ -143,14 +146,21 @@ def _part_lost(view: LinkView, ways: Sequence[Way]) -> dict[FaultKind, float]:
         return {FaultKind.GREY: 0.9 if told_by_probes or data.lost >= 3 * FEW else 0.75}
     if data.share < SLIGHT_SHARE and not told_by_probes:
         return {FaultKind.LOSS: 0.35}
+    # Control that passes while data does not is the more telling, the less the same share would spare it.
+    chance = _chance_to_spare(control, data.share)
+    if chance < CLEAN_SHARE if control_passes else chance < _SURELY_SPARED and neighbour.lost < FEW:
+        return {FaultKind.GREY: 0.8 if data.share >= SLIGHT_SHARE else 0.55, FaultKind.LOSS: 0.3}
     if control_passes:
-        # Control that passes while data does not is the more telling, the less the same share would spare it.
-        spared = (1 - data.share) ** control.sent
-        if spared < CLEAN_SHARE:
-            return {FaultKind.GREY: 0.8 if data.share >= SLIGHT_SHARE else 0.55, FaultKind.LOSS: 0.3}
         return {FaultKind.LOSS: 0.55, FaultKind.GREY: 0.5}
     sure = 0.85 if told_by_probes and control.lost >= 1 else 0.75
     return {FaultKind.LOSS: sure, FaultKind.GREY: 0.2}
+
+
+def _chance_to_spare(control: Tally, share: float) -> float:
+    """Return P(as few of these packets are lost | each is with probability `share`), whole packets only."""
+    sent = int(control.sent)
+    lost = sent - min(sent, int(control.passed))
+    return sum(comb(sent, k) * share**k * (1 - share) ** (sent - k) for k in range(lost + 1))
 
 
 def _is_ill(view: LinkView, way: Way) -> bool:

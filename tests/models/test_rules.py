@@ -182,3 +182,8 @@ def test_a_carrier_that_is_just_gone_may_be_flapping_and_is_down_once_it_stays_a
     old = diagnosed(stayed_down())
     assert old.best.confidence == pytest.approx(0.95)
     assert FaultKind.CARRIER_FLAP not in {one.fault for one in old.causes}
+
+
+@pytest.mark.parametrize(("data", "control", "fault"), [(0.8, 0.1, FaultKind.GREY), (0.4, 0.3, FaultKind.LOSS)])
+def test_control_that_is_spared_beyond_chance_makes_a_link_grey(data, control, fault):
+    assert diagnosed(symptom("n1--n2", SymptomKind.LOSS, **view(data, control))).best.fault is fault
