@@ -216,10 +216,12 @@ def with_best_temperature(answers: Sequence[Answer]) -> list[FloatArray]:
 
     That is kind to the peer: its temperature has seen the truth.
     """
-    spread = max(float(np.mean([one.scores.std() for one in answers])), np.finfo(float).tiny)
+    # A peer scores what was never measured minus infinity: last, and as little likely as its next.
+    finite = [np.maximum(one.scores, one.scores[np.isfinite(one.scores)].min()) for one in answers]
+    spread = max(float(np.mean([one.std() for one in finite])), np.finfo(float).tiny)
 
     def stated(sharpness: float) -> list[FloatArray]:
-        exponents = [sharpness * (one.scores - one.scores.max()) / spread for one in answers]
+        exponents = [sharpness * (one - one.max()) / spread for one in finite]
         return [np.exp(each) / np.exp(each).sum() for each in exponents]
 
     def cost(sharpness: float) -> float:

@@ -82,7 +82,7 @@ def test_a_peer_is_as_sure_as_suits_the_cases_best():
         return np.array([float(name == "middle") for name in one.elements])
 
     def wrong(one):
-        return np.array([float(name == "back") for name in one.elements])
+        return np.array([float(name == "back") if name != "other0" else -np.inf for name in one.elements])
 
     sure = rca.with_best_temperature(rca.answered(cases, right, None))
     unsure = rca.with_best_temperature(rca.answered(cases, wrong, None))
