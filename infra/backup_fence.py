@@ -22,6 +22,10 @@ APPROVALS = "UPDATE decisions SET used = true WHERE NOT used"
 REQUESTS = (
     "UPDATE heal_requests SET outcome = 'refused: the database was restored meanwhile; ask again' WHERE outcome IS NULL"
 )
+# A join token is good once, and this database does not know whether that was since.
+TOKENS = "UPDATE join_tokens SET used_by = 'the restore' WHERE used_by IS NULL"
+# A node's role lives beside the database and is in no dump of it; one that was expelled since has none either.
+NODES = "DELETE FROM joined_nodes WHERE role NOT IN (SELECT rolname FROM pg_roles)"
 NOTE = "INSERT INTO audit (at, actor, what, detail) VALUES ($1::timestamptz, 'restore', 'restored', $2)"
 
 
@@ -37,7 +41,9 @@ async def fence(connection: asyncpg.Connection, *, made_at: datetime, now: datet
                 "epochs raised": await connection.execute(EPOCHS, now),
                 "approvals used up": await connection.execute(APPROVALS),
                 "requests to heal refused": await connection.execute(REQUESTS),
+                "join tokens spent": await connection.execute(TOKENS),
+                "nodes that must join anew": await connection.execute(NODES),
             }
             await connection.execute(NOTE, now, f"as of {made_at.isoformat(timespec='seconds')}")
-    # asyncpg answers with the command's tag: `UPDATE 3`.
+    # asyncpg answers with the command's tag: `UPDATE 3`, `DELETE 1`.
     return {said: int(tag.rpartition(" ")[2]) for said, tag in done.items()}

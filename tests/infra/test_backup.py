@@ -39,6 +39,8 @@ INSERT INTO incidents VALUES ('i1', 'lab', 'awaiting-approval', now(), NULL, '[]
 INSERT INTO remedies (plan_hash, incident, name, fault, evidence_at, remedy) VALUES ('p1', 'i1', '', '', now(), '{}');
 INSERT INTO decisions VALUES ('p1', 'i1', 'approve', 'ann', now(), now() + interval '10 minutes', false);
 INSERT INTO heal_requests VALUES ('r1', 'lab', false, 'cli:ann', now(), NULL);
+INSERT INTO join_tokens VALUES ('digest', 'lab', NULL, 'cli:ann', now(), now() + interval '1 hour', NULL);
+INSERT INTO joined_nodes VALUES ('lab', 'n7', 'x0_node_lab_gone', '1', now()), ('lab', 'n8', 'postgres', '2', now());
 """
 _numbers = count()
 
@@ -183,7 +185,15 @@ async def test_what_was_open_at_the_backup_is_closed_by_the_restore(
     url = empty()
     later = NOW + timedelta(days=1)
     done = await restore(tmp_path / "b.tar", elsewhere(tmp_path / "new", url), replace=False, now=later, tell=unheard)
-    assert done.fenced == {"epochs raised": 1, "approvals used up": 1, "requests to heal refused": 1}
+    assert done.fenced == {
+        "epochs raised": 1,
+        "approvals used up": 1,
+        "requests to heal refused": 1,
+        "join tokens spent": 1,
+        "nodes that must join anew": 1,
+    }
+    assert await ask(url, "SELECT node FROM joined_nodes") == "n8"
+    assert await ask(url, "SELECT used_by FROM join_tokens") == "the restore"
     assert await ask(url, "SELECT epoch FROM long_runs") == int(later.timestamp())
     assert await ask(url, "SELECT used FROM decisions")
     assert str(await ask(url, "SELECT outcome FROM heal_requests")).startswith("refused")
