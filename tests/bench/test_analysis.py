@@ -8,7 +8,7 @@ import pytest
 from models.causal import causal_scores
 from models.causalengine import CausalEngine
 from models.diagnosing import Ranking
-from tests.bench.analysis_detectors import vus_pr
+from tests.bench.analysis_detectors import BUFFERS, THRESHOLDS, _softened, vus_pr
 from tests.bench.analysis_mesh import BusyMesh, cost_of_taking, mesh_of_size
 
 LABELS = np.zeros(2000, dtype=np.int8)
@@ -22,6 +22,38 @@ def first_of(ranking: Ranking) -> str:
 def test_a_perfect_score_is_near_one_and_chance_near_the_share_of_anomalies():
     assert vus_pr(LABELS.astype(float), LABELS) > 0.75
     assert vus_pr(np.random.default_rng(1).random(2000), LABELS) < 0.15
+
+
+@pytest.mark.parametrize("digits", [1, 9])  # with ties and without
+def test_the_measure_is_what_counting_threshold_by_threshold_gives(digits):
+    rng = np.random.default_rng(digits)
+    labels = np.zeros(300, dtype=np.int8)
+    labels[:3] = labels[50:58] = labels[61:63] = labels[290:] = 1
+    scores = np.round(rng.random(300) + labels * rng.random(300), digits)
+    cuts = np.sort(scores)[::-1][np.linspace(0, 299, THRESHOLDS).astype(int)]
+    areas = []
+    for buffer in BUFFERS:
+        soft, ranges = _softened(labels.astype(bool), buffer)
+        area, before = 0.0, 0.0
+        for cut in cuts:
+            said = scores >= cut
+            found = sum(bool(said[start:end].any()) for start, end in ranges) / len(ranges)
+            positives = (labels.sum() + np.where(labels, 1.0, soft * said).sum()) / 2
+            recall = min(float(soft[said].sum() / positives), 1.0) * found
+            area += (recall - before) * float(soft[said].sum() / said.sum())
+            before = recall
+        areas.append(area)
+    assert vus_pr(scores, labels) == pytest.approx(np.mean(areas), rel=1e-9)
+
+
+def test_buffers_that_touch_are_one_range_and_never_weigh_more_than_a_point():
+    labels = np.zeros(60, dtype=bool)
+    labels[[20, 25]] = True
+    soft, ranges = _softened(labels, 20)
+    assert ranges == [(10, 36)]
+    assert soft.max() == 1.0
+    assert soft[10] == pytest.approx(np.sqrt(0.5))
+    assert _softened(labels, 4)[1] == [(18, 23), (23, 28)]
 
 
 def test_finding_one_anomaly_of_two_is_worth_less_than_both():
