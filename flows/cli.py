@@ -12,6 +12,7 @@ from flows.commands.explain import explain
 from flows.commands.kernel import ebpf
 from flows.commands.lab import lab
 from flows.commands.licence import licence
+from flows.commands.node import join_token, node
 from flows.commands.order import order
 from flows.commands.smoke import smoke
 from models.errors import BrokenError, MeshError
@@ -47,6 +48,8 @@ lab.command("pay")(lab_pay.pay)
 app.add_typer(lab, name="lab")
 app.add_typer(ebpf, name="ebpf")
 app.add_typer(access.token, name="token")
+app.add_typer(join_token, name="join-token")
+app.add_typer(node, name="node")
 app.add_typer(licence, name="licence")
 app.add_typer(order, name="order")
 app.add_typer(conformance, name="conformance")

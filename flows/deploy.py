@@ -75,7 +75,9 @@ async def deploy(
     except TimeoutError as error:
         raise SourceUnavailable("Prefect", f"not ready after {SERVER_SECONDS:.0f} s") from error
     rows = table(settings.mesh, places, heal=heal, chains=chains)
-    return await apply([row for row in rows if row.flow is collect_node] if nodes_only else rows)
+    if nodes_only:
+        return await apply([row for row in rows if row.flow is collect_node], with_pool=False)
+    return await apply(rows)
 
 
 def main() -> None:

@@ -112,10 +112,14 @@ def _money(chains: Sequence[Chain]) -> list[Planned]:
     ]
 
 
-async def apply(rows: Sequence[Planned]) -> dict[str, str]:
-    """Create or update the work pool and every deployment; return deployment ids by `flow/name`."""
-    async with get_client() as client:
-        await client.create_work_pool(WorkPoolCreate(name=POOL, type="process"), overwrite=True)
+async def apply(rows: Sequence[Planned], *, with_pool: bool = True) -> dict[str, str]:
+    """Create or update the work pool and every deployment; return deployment ids by `flow/name`.
+
+    Without the pool: it is everybody's, and one node's side has no right to change what all work by.
+    """
+    if with_pool:
+        async with get_client() as client:
+            await client.create_work_pool(WorkPoolCreate(name=POOL, type="process"), overwrite=True)
     made = {}
     for row in rows:
         deployment = await row.flow.ato_deployment(

@@ -80,7 +80,6 @@ class Reception:
         secret, now = secrets.token_urlsafe(SECRET_BYTES), self._clock.now()
         async with self._store.unit() as unit:
             await unit.joins.add_token(JoinToken(digest_of(secret), self._settings.mesh, node, by, now, now + lasts))
-        log.info("join token made", mesh=self._settings.mesh, node=node, by=by, expires_at=(now + lasts).isoformat())
         return secret
 
     async def join(self, secret: str, node: str, *, mesh: str) -> Welcome:
@@ -121,7 +120,6 @@ class Reception:
         async with self._store.unit() as unit:
             if not await unit.joins.expel(mesh, node):
                 raise JoinRefused(f"{node} has not joined {mesh}; there is nothing to take back")
-        log.info("node expelled", mesh=mesh, node=node)
 
     async def of_pass(self, node: str, shown: str) -> JoinedNode | None:
         """Return the node whose pass this is; None when it is none, or another's."""
@@ -131,14 +129,10 @@ class Reception:
 
     def _database_for(self, role: str, password: str) -> str:
         """Return the app database's address as a node reaches it, with its own credentials."""
-        told = self._settings.node_database
-        if told:
-            address = parsed(f"{DRIVER}://{told}")
-        elif self._settings.database_url is not None:
-            address = parsed(self._settings.database_url.get_secret_value())
-        else:
-            address = None
-        if address is None or not address.host:
+        told, own = self._settings.node_database, self._settings.database_url
+        address = parsed(f"{DRIVER}://{told}") if told else parsed(own.get_secret_value()) if own else None
+        # A socket of this machine is a way in only for who was told so: the private cluster lets no node in.
+        if address is None or not (address.host or (told and "host" in address.query)):
             raise ConfigurationInvalid(
                 "this installation's database has no address that other machines reach",
                 "use a database server (DATABASE_URL), or say how nodes reach it: X0_NODE_DATABASE=HOST:5432/DATABASE",

@@ -5,7 +5,6 @@ The owner of the tables is an ordinary role here, as on a server of somebody els
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -30,6 +29,7 @@ from models.mesh import Element, NodeId
 from models.remedy import Action, ActionState, OperationId, OperationRecord, Order, PlanHash, RemedyName, Verb
 from tests.conftest import execute
 from tests.fakes.node import FakeActuator
+from tests.owned import POOR, owned_database
 from tests.tasks.world import KEY, LINK, baseline_of, ring, station
 
 pytestmark = pytest.mark.postgres
@@ -37,10 +37,6 @@ pytestmark = pytest.mark.postgres
 MESH = ring()
 OWN, OTHER = MESH.nodes[1].id, MESH.nodes[2].id
 PASSWORD = "correct-horse"  # noqa: S105 - of a cluster that lives for one test run
-OWNER, POOR = "x0_owner", "x0_poor"
-# Before the cluster's own rule: nodes show a password, the owner of the tables is let in as an ordinary role.
-RULES = f"local all {OWNER},{POOR} trust\nlocal all +x0_node scram-sha-256\n"
-
 # What a node may do with each table: its own rows' columns only. A table that is not here is closed to it, and one that
 # is in neither list fails a test: whoever makes a table decides.
 OPEN = {
@@ -94,29 +90,16 @@ class Installation:
 
 @pytest.fixture
 async def installation(cluster: Cluster) -> AsyncIterator[Installation]:
-    rules = cluster.data / "pg_hba.conf"
-    if not rules.read_text().startswith(RULES):
-        rules.write_text(RULES + rules.read_text())
-        await execute(cluster.prefect_url, f"CREATE ROLE {OWNER} LOGIN CREATEROLE")
-        await execute(cluster.prefect_url, "SELECT pg_reload_conf()")
-        await asyncio.sleep(0.2)  # the postmaster reads it when it gets the signal, and says nothing
-    await execute(cluster.prefect_url, f"CREATE DATABASE owned OWNER {OWNER}")
-    here = make_url(cluster.url("owned"))
-    control_url = here.set(username=OWNER).render_as_string(hide_password=False)
-    role = role_of(MESH.name, OWN)
-    node_url = here.set(username=role, password=PASSWORD).render_as_string(hide_password=False)
-    control = PostgresStore(control_url)
-    try:
-        await migrate(control_url)
-        now = SystemClock().now()
+    async with owned_database(cluster, "owned") as here:
+        role = role_of(MESH.name, OWN)
+        node_url = here.set(username=role, password=PASSWORD).render_as_string(hide_password=False)
+        control = PostgresStore(here.render_as_string())
         async with control.unit() as unit:
             await unit.meshes.save(MESH)
-            await unit.joins.admit(JoinedNode(MESH.name, OWN, role, "digest", now), password=PASSWORD)
-        yield Installation(control, control_url, node_url)
-    finally:
+            joined = JoinedNode(MESH.name, OWN, role, "digest", SystemClock().now())
+            await unit.joins.admit(joined, password=PASSWORD)
+        yield Installation(control, here.render_as_string(), node_url)
         await control.close()
-        await execute(cluster.prefect_url, "DROP DATABASE owned WITH (FORCE)")
-        await execute(cluster.prefect_url, f'DROP ROLE IF EXISTS "{role}"')
 
 
 @pytest.fixture

@@ -1,0 +1,149 @@
+"""A machine's side of joining: ask the gateway, and write what it says where the node's unit reads it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from infra.node.place import NodePlace
+from infra.node.signing import PUBLIC_NAME
+from models.errors import ConfigurationInvalid, RefusedError, SourceUnavailable
+from models.joining import JoinRefused
+
+ANSWER_SECONDS = 30.0  # it makes a role, on a server that may be busy; nobody may be left waiting for ever
+ENVIRONMENT = "node.env"
+PLACES = "nodes"
+PRIVATE = 0o600
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """What a node's folder holds after joining.
+
+    Attributes:
+        files: Content by path; the environment holds two secrets.
+        has_place: It was declared, and may be healed.
+        has_key: The public half of the control key came along.
+    """
+
+    files: dict[Path, str]
+    has_place: bool
+    has_key: bool
+
+
+def targets(folder: Path, name: str) -> tuple[Path, Path, Path]:
+    """Return where the environment, the key and the place go."""
+    return folder / ENVIRONMENT, folder / PUBLIC_NAME, folder / PLACES / f"{name}.json"
+
+
+def require_room(folder: Path, name: str) -> None:
+    """Refuse to take the place of what an earlier joining wrote; asked before the token is used up.
+
+    Raises:
+        JoinRefused: one of the files exists.
+        ConfigurationInvalid: the folder cannot be written to.
+    """
+    standing = [str(one) for one in targets(folder, name) if one.exists()]
+    if standing:
+        raise JoinRefused(f"{', '.join(standing)} exists; move it away if this machine is to join anew")
+    try:
+        (folder / PLACES).mkdir(parents=True, exist_ok=True, mode=0o755)
+    except OSError as error:
+        raise ConfigurationInvalid(f"{folder} cannot be made ({error.strerror})", "run this as root") from error
+    if not os.access(folder / PLACES, os.W_OK) or not os.access(folder, os.W_OK):
+        raise ConfigurationInvalid(f"{folder} cannot be written to", "run this as root")
+
+
+def ask(
+    url: str, token: str, *, name: str, mesh: str, folder: Path, transport: httpx.BaseTransport | None = None
+) -> Enrolment:
+    """Show the token to the gateway, once, and return what belongs into the node's folder.
+
+    Args:
+        url: The gateway, `https://gateway.example`.
+        token: The join token.
+        name: The node's name.
+        mesh: The mesh.
+        folder: Where the files will stand.
+        transport: Given by tests.
+
+    Raises:
+        JoinRefused: the gateway says no, in its own words.
+        SourceUnavailable: it does not answer, or not as a gateway.
+        ConfigurationInvalid: the address is none.
+    """
+    base = url.rstrip("/")
+    if not base.startswith(("http://", "https://")):
+        raise ConfigurationInvalid(f"{url} is no address of a gateway", "write https://gateway.example")
+    try:
+        with httpx.Client(timeout=ANSWER_SECONDS, transport=transport) as client:
+            answer = client.post(
+                f"{base}/api/v1/join", json={"node": name, "mesh": mesh}, headers={"Authorization": f"Bearer {token}"}
+            )
+    except httpx.InvalidURL as error:
+        raise ConfigurationInvalid(f"{url} is no address of a gateway", "write https://gateway.example") from error
+    except httpx.HTTPError as error:
+        raise SourceUnavailable(f"the gateway at {base}", str(error) or type(error).__name__) from error
+    try:
+        said = answer.json()
+        if answer.is_success:
+            return _enrolment(said, base=base, name=name, folder=folder)
+        detail = str(said["detail"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise SourceUnavailable(f"a gateway at {base}", f"HTTP {answer.status_code}, not as ours does") from error
+    if answer.is_server_error:
+        raise SourceUnavailable(f"the gateway at {base}", detail)
+    raise JoinRefused(detail)
+
+
+def _enrolment(said: dict[str, str | None], *, base: str, name: str, folder: Path) -> Enrolment:
+    environment, key, place = targets(folder, name)
+    lines = {
+        "X0_MESH": said["mesh"],
+        "DATABASE_URL": said["database_url"],
+        "PREFECT_API_URL": f"{base}/api/prefect",
+        "PREFECT_API_AUTH_STRING": said["prefect_auth"],
+    }
+    files = {environment: "".join(f"{name}={_word(str(value))}\n" for name, value in lines.items())}
+    if said["control_pub"] is not None:
+        files[key] = said["control_pub"]
+    if said["place"] is not None:
+        NodePlace.model_validate_json(said["place"])
+        files[place] = said["place"]
+    return Enrolment(files, has_place=place in files, has_key=key in files)
+
+
+def _word(value: str) -> str:
+    """Refuse what would be two lines, or another value, to whoever reads the file (systemd, a shell)."""
+    if not value.isprintable() or any(one in value for one in " \"'\\$`#"):
+        raise ValueError(value)
+    return value
+
+
+def write(enrolment: Enrolment) -> None:
+    """Write the files, each whole or not at all, readable by their owner alone; the environment last.
+
+    Raises:
+        RefusedError: one of them came into being meanwhile.
+        ConfigurationInvalid: the disk says no.
+    """
+    for path, content in sorted(enrolment.files.items(), key=lambda one: one[0].name == ENVIRONMENT):
+        growing = path.with_name(f".{path.name}.new")
+        try:
+            handle = os.open(growing, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE)
+            with os.fdopen(handle, "w") as file:
+                os.fchmod(file.fileno(), PRIVATE)
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            # A link, unlike a rename, never takes the place of what stands there.
+            os.link(growing, path)
+        except FileExistsError as error:
+            raise RefusedError(f"{path} exists; move it away if this machine is to join anew") from error
+        except OSError as error:
+            raise ConfigurationInvalid(f"{path} cannot be written ({error.strerror})", "see the disk") from error
+        finally:
+            growing.unlink(missing_ok=True)

@@ -1,0 +1,105 @@
+"""A machine's side of joining: nothing is overwritten, everything is private, and what goes wrong is a sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from infra.enrol import ask, require_room, write
+from infra.node.place import NodePlace
+from models.errors import ConfigurationInvalid, MeshError, RefusedError, SourceUnavailable
+from models.joining import JoinRefused
+
+SAID: dict[str, Any] = {
+    "mesh": "lab",
+    "node": "n7",
+    "database_url": "postgresql+asyncpg://x0_node_lab_n7:secret@db/app",
+    "prefect_auth": "n7:shown",
+    "control_pub": "the public half",
+    "place": NodePlace(mesh="lab", node="n7", address="10.42.0.7", folder=Path("/var/lib/n7")).model_dump_json(),
+}
+
+
+def answering(status: int = 200, **said: Any) -> httpx.MockTransport:
+    return httpx.MockTransport(lambda _: httpx.Response(status, json={**SAID, **said}))
+
+
+def asked(folder: Path, transport: httpx.BaseTransport, url: str = "https://gateway/"):
+    return ask(url, "token", name="n7", mesh="lab", folder=folder, transport=transport)
+
+
+def test_what_the_gateway_says_stands_in_private_files(tmp_path: Path):
+    require_room(tmp_path / "etc", "n7")
+    found = asked(tmp_path / "etc", answering())
+    write(found)
+    told = dict(line.split("=", 1) for line in (tmp_path / "etc/node.env").read_text().splitlines())
+    assert told == {
+        "X0_MESH": "lab",
+        "DATABASE_URL": SAID["database_url"],
+        "PREFECT_API_URL": "https://gateway/api/prefect",
+        "PREFECT_API_AUTH_STRING": "n7:shown",
+    }
+    assert (tmp_path / "etc/control.pub").read_text() == "the public half"
+    assert NodePlace.load(tmp_path / "etc/nodes/n7.json").node == "n7"
+    files = [one for one in (tmp_path / "etc").rglob("*") if one.is_file()]
+    assert {one.stat().st_mode & 0o777 for one in files} == {0o600}
+    assert len(files) == 3
+
+
+@pytest.mark.parametrize("there", ["node.env", "control.pub", "nodes/n7.json"])
+def test_what_stands_already_is_never_overwritten(tmp_path: Path, there: str):
+    found = asked(tmp_path, answering())
+    (tmp_path / "nodes").mkdir()
+    (tmp_path / there).write_text("mine")
+    with pytest.raises(JoinRefused, match="exists; move it away"):
+        require_room(tmp_path, "n7")
+    with pytest.raises(RefusedError, match="exists; move it away"):
+        write(found)
+    assert (tmp_path / there).read_text() == "mine"
+    assert not list(tmp_path.rglob(".*.new"))
+
+
+def test_a_gateway_without_key_and_place_makes_a_node_that_is_watched_only(tmp_path: Path):
+    found = asked(tmp_path, answering(control_pub=None, place=None))
+    assert (found.has_key, found.has_place, len(found.files)) == (False, False, 1)
+
+
+@pytest.mark.parametrize(
+    ("transport", "kind", "sentence"),
+    [
+        (answering(403, detail="this join token was used"), JoinRefused, "this join token was used"),
+        (answering(422, detail="cannot use node"), JoinRefused, "cannot use node"),
+        (answering(503, detail="the database does not answer"), SourceUnavailable, "the database does not answer"),
+        (httpx.MockTransport(lambda _: httpx.Response(200, text="<html>")), SourceUnavailable, "not as ours does"),
+        (httpx.MockTransport(lambda _: httpx.Response(404, json={})), SourceUnavailable, "HTTP 404"),
+        (answering(database_url="postgresql://x\nX0_STATE=/"), SourceUnavailable, "not as ours does"),
+        (answering(place="{}"), SourceUnavailable, "not as ours does"),
+    ],
+)
+def test_what_the_gateway_refuses_is_told_in_its_words(tmp_path: Path, transport, kind: type[MeshError], sentence: str):
+    with pytest.raises(kind, match=sentence) as refusal:
+        asked(tmp_path, transport)
+    assert "token" not in str(refusal.value) or "join token" in str(refusal.value)
+
+
+@pytest.mark.parametrize("url", ["gateway:8080", "ftp://gateway", "http://gateway:port"])
+def test_an_address_that_is_none_is_said(tmp_path: Path, url: str):
+    with pytest.raises(ConfigurationInvalid, match="no address of a gateway"):
+        asked(tmp_path, answering(), url)
+
+
+def test_a_gateway_that_does_not_answer_is_said(tmp_path: Path):
+    def refuse(_: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("no route")
+
+    with pytest.raises(SourceUnavailable, match="the gateway at https://gateway does not answer: no route"):
+        asked(tmp_path, httpx.MockTransport(refuse))
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationInvalid, match="run this as root"):
+        require_room(tmp_path / "file", "n7")
