@@ -70,10 +70,17 @@ def checked_address(option: str, url: str) -> str:
     """Return an address that can be asked.
 
     Raises:
-        ConfigurationInvalid: it cannot be one.
+        ConfigurationInvalid: it cannot be one, or holds a password, which would stand in sentences and in `ps`.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    try:
+        parts = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ConfigurationInvalid(f"{option} is no address ({error})", "write it as http://HOST:PORT") from error
+    if parts.userinfo:
+        raise ConfigurationInvalid(
+            f"{option} holds a user or a password", "leave it out; docs/smoke.md says what reads it"
+        )
+    if parts.scheme not in {"http", "https"} or not parts.host:
         raise ConfigurationInvalid(f"{option} {url} is no address", "write it as http://HOST:PORT")
     return url
 

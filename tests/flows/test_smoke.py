@@ -42,10 +42,13 @@ def test_where_no_gateway_answers_only_that_step_fails_and_the_exit_code_is_one(
         (["--token-file", "/nowhere/token"], "/nowhere/token cannot be read as a token"),
         (["--token-file", "/dev/null"], "/dev/null holds no token"),
         (["--prometheus", "ftp://x"], "--prometheus ftp://x is no address"),
+        (["--url", "http://x:no"], "--url is no address"),
+        (["--prefect", "http://me:secret@x"], "--prefect holds a user or a password"),
     ],
 )
 def test_what_cannot_be_used_is_named_with_what_to_do(tmp_path, words, said):
     done = smoke(tmp_path, *words)
     assert done.returncode == 2
     assert said in done.stderr
+    assert "secret" not in done.stderr
     assert "Traceback" not in done.stderr
