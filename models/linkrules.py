@@ -91,8 +91,11 @@ def _loss_faults(view: LinkView, kinds: set[SymptomKind]) -> dict[FaultKind, flo
     if large.share > 2 * small.share and not is_dead(small) and large.lost >= FEW and small.share < SLIGHT_SHARE:
         return _size_step(view)
     ways = [way for way in Way if _is_ill(view, way)]
-    if len(ways) == 1 and is_dead(view.traffic(way=ways[0])) and is_dead(_control(view, ways[0])):
-        return {FaultKind.ONE_WAY: 0.9, FaultKind.BLACKHOLE: 0.3}
+    dead = [way for way in Way if is_dead(view.traffic(way=way)) and is_dead(_control(view, way))]
+    alive = [_control(view, way) for way in Way if way not in dead]
+    if len(dead) == 1 and (len(ways) == 1 or (alive[0].sent >= FEW and alive[0].share < _SPARED_SHARE)):
+        # Where the living way seems to lose something, it is mostly its receiver that reads late.
+        return {FaultKind.ONE_WAY: 0.9 if len(ways) == 1 else 0.8, FaultKind.BLACKHOLE: 0.3}
     if len(ways) == len(Way) and all(is_dead(view.traffic(way=way)) for way in Way):
         return _all_dead(view)
     if SymptomKind.DELAY in kinds and not is_dead(view.traffic()):

@@ -187,3 +187,14 @@ def test_a_carrier_that_is_just_gone_may_be_flapping_and_is_down_once_it_stays_a
 @pytest.mark.parametrize(("data", "control", "fault"), [(0.8, 0.1, FaultKind.GREY), (0.4, 0.3, FaultKind.LOSS)])
 def test_control_that_is_spared_beyond_chance_makes_a_link_grey(data, control, fault):
     assert diagnosed(symptom("n1--n2", SymptomKind.LOSS, **view(data, control))).best.fault is fault
+
+
+def test_a_way_that_is_dead_beside_one_that_lives_is_one_way_though_the_other_seems_to_lose_a_little():
+    counted = {
+        (way, kind, SizeClass.SMALL): Tally(20, 20 if way is Way.FORWARD else lost)
+        for way in Way
+        for kind, lost in ((TrafficClass.DATA, 8), (TrafficClass.PROBE, 2))
+    }
+    facts = LinkView(6.0, counted).facts()
+    best = diagnosed(symptom("n1--n2", SymptomKind.LOSS, **facts)).best
+    assert (best.fault, best.confidence) == (FaultKind.ONE_WAY, pytest.approx(0.8))
