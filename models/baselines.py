@@ -22,7 +22,7 @@ def random(snapshot: Snapshot) -> FloatArray:
 def nsigma(snapshot: Snapshot) -> FloatArray:
     """Score by the greatest |x - mean| / std over signals and rows (Lin et al., 2018); of events, by their number."""
     if _only_events(snapshot):
-        return np.asarray(snapshot.now.sum(axis=(0, 2)))
+        return _alerts(snapshot)
     past, now = snapshot.past, snapshot.now[window(snapshot)]
     known = np.isfinite(past)
     count = np.maximum(known.sum(axis=0), 1)
@@ -97,10 +97,16 @@ def _only_events(snapshot: Snapshot) -> bool:
     return all(spec.kind is SignalKind.EVENT for spec in snapshot.signals)
 
 
+def _alerts(snapshot: Snapshot) -> FloatArray:
+    """(N,) how many alerts were raised: signals in other units only sum these up in other words."""
+    counts = [k for k, spec in enumerate(snapshot.signals) if spec.unit == "1"]
+    return np.asarray(np.nan_to_num(snapshot.now[:, :, counts]).sum(axis=(0, 2)))
+
+
 def _tail(snapshot: Snapshot) -> FloatArray:
     if _only_events(snapshot):
         # Alerts are abnormal by themselves; how many of them says how far.
-        total = snapshot.now.sum(axis=(0, 2))
+        total = _alerts(snapshot)
         return np.asarray(np.where(total > 0, _ABNORMAL + np.log1p(total), 0.0))
     tail = deviation(snapshot, baseline(snapshot), rows=window(snapshot)).tail
     directed = [k for k, spec in enumerate(snapshot.signals) if spec.worse]

@@ -18,7 +18,9 @@ def node_features(snapshot: Snapshot) -> FloatArray:
 
     For each signal and five sums over signals: the element's own, the most among what it depends on, the most, least
     and mean among its dependants, own minus dependencies, own minus the most anywhere, and the share of all
-    dependants' straying that its own dependants account for; then the parts of the causal score.
+    dependants' straying that its own dependants account for; then the parts of the causal score. An alert of one kind
+    (an event without a direction) is told of the element alone, and beside the most anywhere: kinds are many, and a
+    neighbour's say little.
 
     Raises:
         NotEnoughHistory: the past is too short to say what is normal.
@@ -29,7 +31,9 @@ def node_features(snapshot: Snapshot) -> FloatArray:
     lasting = z.max(axis=0) if events else np.median(z, axis=0)
     own = [lasting] if events else [lasting, z[-1], z.max(axis=0), np.nan_to_num(found.tail).mean(axis=0)]
     worst = np.sort(lasting, axis=1)[:, ::-1][:, :3]
-    base = np.column_stack([lasting, worst, lasting.mean(axis=1), np.maximum(lasting, 0.0).sum(axis=1)])
+    directed = np.array([spec.worse != 0 or not events for spec in snapshot.signals])
+    own += [(lasting - lasting.max(axis=0))[:, ~directed]]
+    base = np.column_stack([lasting[:, directed], worst, lasting.mean(axis=1), np.maximum(lasting, 0.0).sum(axis=1)])
     edges = snapshot.edges[snapshot.edges[:, 0] != snapshot.edges[:, 1]]
     needs, _, _ = _over(base, edges)
     most, least, mean = _over(base, edges[:, ::-1])

@@ -1,7 +1,8 @@
 """Ranking: what incidents with known roots taught, blended with the causal score and calibrated.
 
-Three scores of every element: randomised trees (Geurts et al., 2006) and a logistic regression over `node_features`,
-and the causal score, which needs no training. Their blend is fitted on predictions for held-out folds.
+Three scores of every element: randomised trees (Geurts et al., 2006) and a choice among the incident's elements
+(`models.listwise`) over `node_features`, and the causal score, which needs no training. Their blend is fitted on
+predictions for held-out folds.
 
 scikit-learn is part of the extra `learning`, so it is imported where it is used.
 """
@@ -9,7 +10,7 @@ scikit-learn is part of the extra `learning`, so it is imported where it is used
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -17,14 +18,17 @@ import numpy as np
 from models.calibration import Calibration, calibrate
 from models.causal import causal_scores
 from models.features import node_features
-from models.snapshot import Case, FloatArray, Snapshot
+from models.listwise import Listwise, fit_listwise
+from models.snapshot import Case, FloatArray, SignalKind, SignalSpec, Snapshot
 
 TREES = 100
 _FOLDS = 4
 # A leaf of one row is that row learned by heart.
 _LEAF = 2
 # Strong: columns outnumber cases.
-_RIDGE = 0.01
+_RIDGE = 0.2
+# Of all columns a split looks at: more than the usual square root, since most columns are rare alerts.
+_COLUMNS = 0.1
 # Trees that never saw a root among some thousand leaves still cannot rule it out.
 _LEAST = 0.01
 
@@ -41,16 +45,20 @@ class LearnedRanker:
     """A blend that was fitted to one system.
 
     Attributes:
-        calibration: Weights of trees, regression and causal score, and what their sum is worth.
+        calibration: Weights of trees, choice and causal score, and what their sum is worth.
     """
 
     calibration: Calibration
     _trees: Any
-    _regression: Any
+    _choice: Listwise
+    _signals: tuple[str, ...]
 
     def scores(self, snapshot: Snapshot) -> FloatArray:
-        """Return (N, 3): log share of trees, regression's margin, causal score; `calibration` blends them."""
-        return _scores(_example(snapshot, ()), self._trees, self._regression)
+        """Return (N, 3): log share of trees, log odds of the choice, causal score; `calibration` blends them.
+
+        A signal that the training side did not have is left out, one that it had alone counts as not measured.
+        """
+        return _scores(_example(_aligned(snapshot, self._signals), ()), self._trees, self._choice)
 
 
 def fit_ranker(
@@ -74,10 +82,11 @@ def fit_ranker(
     held: dict[int, FloatArray] = {}
     for fold in _folds(cases, fold_by, seed):
         rest = [one for k, one in enumerate(examples) if k not in fold]
-        forest, regression = _fitted(rest, seed, trees)
-        held |= {k: _scores(examples[k], forest, regression) for k in fold}
+        forest, choice = _fitted(rest, seed, trees)
+        held |= {k: _scores(examples[k], forest, choice) for k in fold}
     calibration = calibrate([held[k] for k in range(len(cases))], [one.roots for one in examples])
-    return LearnedRanker(calibration, *_fitted(examples, seed, trees))
+    signals = tuple(spec.name for spec in cases[0].snapshot.signals)
+    return LearnedRanker(calibration, *_fitted(examples, seed, trees), signals)
 
 
 def _example(snapshot: Snapshot, roots: Sequence[str]) -> _Example:
@@ -96,25 +105,39 @@ def _folds(cases: Sequence[Case], fold_by: str, seed: int) -> list[set[int]]:
     return [fold for fold in folds if fold]
 
 
-def _fitted(examples: Sequence[_Example], seed: int, trees: int) -> tuple[Any, Any]:
+def _aligned(snapshot: Snapshot, names: tuple[str, ...]) -> Snapshot:
+    """Return the snapshot with the fitted signals, in their order."""
+    found = {spec.name: k for k, spec in enumerate(snapshot.signals)}
+    if tuple(found) == names:
+        return snapshot
+    values = np.full((*snapshot.values.shape[:2], len(names)), np.nan)
+    known = [k for k, name in enumerate(names) if name in found]
+    values[:, :, known] = snapshot.values[:, :, [found[names[k]] for k in known]]
+    kind = SignalKind.EVENT if all(spec.kind is SignalKind.EVENT for spec in snapshot.signals) else SignalKind.GAUGE
+    signals = tuple(snapshot.signals[found[name]] if name in found else SignalSpec(name, "", 0, kind) for name in names)
+    alarm = None if snapshot.target_signal is None else snapshot.signals[snapshot.target_signal].name
+    target = names.index(alarm) if alarm in names else None
+    return replace(snapshot, signals=signals, values=values, target_signal=target)
+
+
+def _fitted(examples: Sequence[_Example], seed: int, trees: int) -> tuple[Any, Listwise]:
     from sklearn.ensemble import ExtraTreesClassifier  # noqa: PLC0415 - of the extra `learning`, and slow to import
-    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - as above
-    from sklearn.pipeline import make_pipeline  # noqa: PLC0415 - as above
-    from sklearn.preprocessing import StandardScaler  # noqa: PLC0415 - as above
 
     inputs = np.vstack([one.features for one in examples])
     is_root = np.concatenate([np.isin(np.arange(len(one.features)), one.roots) for one in examples])
     forest = ExtraTreesClassifier(
-        trees, min_samples_leaf=_LEAF, class_weight="balanced_subsample", bootstrap=True, random_state=seed, n_jobs=1
+        trees,
+        min_samples_leaf=_LEAF,
+        max_features=_COLUMNS,
+        class_weight="balanced_subsample",
+        bootstrap=True,
+        random_state=seed,
+        n_jobs=1,
     )
-    line = make_pipeline(
-        StandardScaler(), LogisticRegression(C=_RIDGE, class_weight="balanced", max_iter=1000, tol=1e-3)
-    )
-    return forest.fit(inputs, is_root), line.fit(inputs, is_root)
+    choice = fit_listwise([one.features for one in examples], [one.roots for one in examples], ridge=_RIDGE)
+    return forest.fit(inputs, is_root), choice
 
 
-def _scores(one: _Example, forest: Any, regression: Any) -> FloatArray:
+def _scores(one: _Example, forest: Any, choice: Listwise) -> FloatArray:
     share = forest.predict_proba(one.features)[:, 1]
-    margin = regression.decision_function(one.features)
-    # A margin's size is the regression's certainty about rows; only its differences within one incident rank.
-    return np.column_stack([np.log(share + _LEAST) - np.log(_LEAST), margin - margin.mean(), one.causal])
+    return np.column_stack([np.log(share + _LEAST) - np.log(_LEAST), choice.scores(one.features), one.causal])

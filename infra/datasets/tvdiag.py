@@ -9,25 +9,22 @@ raw/nodes.json, edges.json  index -> instances; index -> [caller, callee] by pla
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from infra.datasets.reading import document, lines
+from models.alerts import Alerts, encode, encoding, usual
 from models.errors import DatasetInvalid
-from models.snapshot import Case, Kind, SignalKind, SignalSpec, Snapshot
-
-Alert = tuple[str, str]  # who, which signal
+from models.snapshot import Case, FloatArray, Kind, SignalSpec, Snapshot
 
 
 def load_tvdiag(root: Path) -> tuple[Case, ...]:
     """Read every incident of one system (the folder that holds label.csv).
 
-    Alerts become counts, one row and no past. A trace's alert counts for its callee (`in`), its caller (`out`) or,
-    within one instance, for that (`self`). Names of templates lose their instance, so that no signal tells who it is.
+    Alerts become signals as `models.alerts` says, one row and no past. What is usual is counted in the training side's
+    alerts; its labels play no part in that.
 
     Raises:
         DatasetInvalid: it is not laid out as published; says which file.
@@ -36,36 +33,31 @@ def load_tvdiag(root: Path) -> tuple[Case, ...]:
     table = list(lines(root / "label.csv"))
     try:
         labels = [dict(zip(table[0], row, strict=True)) for row in table[1:]]
-        alerts = {label["index"]: Counter(_alerts(raw, label["index"])) for label in labels}
-        names = sorted({name for counts in alerts.values() for _, name in counts})
-        signals = tuple(SignalSpec(name, "1", 1, SignalKind.EVENT) for name in names)
-        return tuple(_case(label, alerts[label["index"]], raw, signals) for label in labels)
+        incidents = [_alerts(raw, label["index"]) for label in labels]
+        into = encoding(incidents)
+        sides = [_side(label) for label in labels]
+        normal = usual([one for one, side in zip(incidents, sides, strict=True) if side == "train"])
+        values = [
+            encode(one, into, normal=normal, of_these=side == "train")
+            for one, side in zip(incidents, sides, strict=True)
+        ]
+        return tuple(_case(label, one, raw, into.signals) for label, one in zip(labels, values, strict=True))
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise DatasetInvalid(str(root), f"its labels and alerts do not fit each other ({error!r})") from error
 
 
-def _alerts(raw: dict[str, Any], index: str) -> Iterator[Alert]:
-    for who, *_, metric, direction in raw["metrics"][index]:
-        yield who, f"metric {metric} {direction}"
-    for caller, callee, _, kind in raw["traces"][index]:
-        if caller == callee:
-            yield caller, f"trace self {kind}"
-        else:
-            yield caller, f"trace out {kind}"
-            yield callee, f"trace in {kind}"
-    for who, template in raw["logs"][index]:
-        yield who, f"log {template.removeprefix(who + '-')}"
+def _alerts(raw: dict[str, Any], index: str) -> Alerts:
+    return Alerts(
+        elements=tuple(raw["nodes"][index]),
+        metrics=tuple((who, metric, direction) for who, *_, metric, direction in raw["metrics"][index]),
+        calls=tuple((caller, callee, operation, kind) for caller, callee, operation, kind in raw["traces"][index]),
+        logs=tuple((who, template) for who, template in raw["logs"][index]),
+    )
 
 
-def _case(label: dict[str, str], counts: Counter[Alert], raw: dict[str, Any], signals: tuple[SignalSpec, ...]) -> Case:
+def _case(label: dict[str, str], values: FloatArray, raw: dict[str, Any], signals: tuple[SignalSpec, ...]) -> Case:
     index = label["index"]
     elements = tuple(raw["nodes"][index])
-    place = {name: k for k, name in enumerate(elements)}
-    column = {spec.name: k for k, spec in enumerate(signals)}
-    values = np.zeros((1, len(elements), len(signals)))
-    for (who, name), count in counts.items():
-        if who in place:  # a trace may begin outside of the system
-            values[0, place[who], column[name]] = count
     edges = sorted({(a, b) for a, b in raw["edges"][index]})
     snapshot = Snapshot(
         elements=elements,
@@ -73,7 +65,7 @@ def _case(label: dict[str, str], counts: Counter[Alert], raw: dict[str, Any], si
         edges=np.array(edges, dtype=np.int64).reshape(-1, 2),
         signals=signals,
         times=np.zeros(1),
-        values=values,
+        values=values[None],
         split=0,
     )
     root = label["instance"]

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from models.ranking import fit_ranker
+from models.snapshot import SignalKind, SignalSpec
 from tests.models.incidents import chain
 
 pytest.importorskip("sklearn", reason="needs the extra `learning`")
@@ -22,6 +25,19 @@ def test_the_same_seed_gives_the_same_scores():
     cases = [chain(k, root=k % 3) for k in range(9)]
     one, other = (fit_ranker(cases, seed=5, trees=10).scores(chain(50, root=1).snapshot) for _ in range(2))
     assert np.array_equal(one, other)
+
+
+def test_a_signal_that_training_did_not_have_and_one_that_is_gone_do_no_harm():
+    ranker = fit_ranker([chain(k, root=k % 3) for k in range(9)], seed=5, trees=10)
+    known = chain(50, root=1).snapshot
+    shuffled = replace(
+        known,
+        signals=(SignalSpec("new", "", 0, SignalKind.GAUGE), *known.signals[::-1]),
+        values=np.concatenate([known.values[:, :, :1] * 0 + 7, known.values[:, :, ::-1]], axis=2),
+    )
+    assert np.array_equal(ranker.scores(known), ranker.scores(shuffled))
+    fewer = replace(known, signals=known.signals[:1], values=known.values[:, :, :1])
+    assert np.isfinite(ranker.scores(fewer)).all()
 
 
 def test_one_case_is_no_training_side():

@@ -109,13 +109,29 @@ def test_tvdiag_counts_alerts_and_forgets_names(tmp_path):
     seen = {
         (case.snapshot.elements[i], case.snapshot.signals[s].name): case.snapshot.values[0, i, s]
         for _, i, s in np.argwhere(case.snapshot.values)
+        if case.snapshot.signals[s].unit == "1"
     }
     assert seen == {
-        ("a", "metric cpu up"): 1, ("b", "metric cpu up"): 1, ("a", "trace out PD"): 2, ("b", "trace in PD"): 2,
-        ("b", "trace self 500"): 1, ("a", "trace in PD"): 1, ("b", "log 17"): 1,
+        ("a", "metric cpu up"): 1, ("b", "metric cpu up"): 1, ("a", "call out PD /x"): 1, ("a", "call out PD /y"): 1,
+        ("b", "call in PD /x"): 1, ("b", "call in PD /y"): 1, ("b", "call self 500 /y"): 1, ("a", "call in PD /"): 1,
+        ("b", "log 17"): 1,
     }  # fmt: skip
     assert case.snapshot.edges.tolist() == [[0, 1]]
     assert case.fault == "oom"
+
+
+def test_tvdiag_counts_what_is_usual_in_the_training_side_alone(tmp_path):
+    incidents = {"1": "train", "2": "train", "3": "test", "4": "test"}
+    for name in ("metrics", "traces", "edges"):
+        write(tmp_path / f"raw/{name}.json", json.dumps({index: [] for index in incidents}))
+    write(tmp_path / "raw/nodes.json", json.dumps({index: ["a"] for index in incidents}))
+    write(tmp_path / "raw/logs.json", json.dumps({"1": [["a", "7"]], "2": [], "3": [["a", "7"]], "4": [["a", "7"]]}))
+    rows = "".join(f"{index},a,oom,{side}\n" for index, side in incidents.items())
+    write(tmp_path / "label.csv", "index,instance,anomaly_type,data_type\n" + rows)
+    cases = load_tvdiag(tmp_path)
+    news = [spec.name for spec in cases[0].snapshot.signals].index("newest log")
+    assert cases[2].snapshot.values[0, 0, news] == pytest.approx(-np.log(1.5 / 3))  # one of two, by Laplace's rule
+    assert cases[0].snapshot.values[0, 0, news] == pytest.approx(-np.log(0.5 / 2))  # none but itself
 
 
 def test_tvdiag_refuses_labels_without_alerts(tmp_path):
