@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from decimal import Decimal
+from dataclasses import dataclass, field
+from datetime import timedelta
 
 import numpy as np
 
 from flows.conformance_outcome import Facts, differences
+from flows.conformance_paying import pay
+from flows.conformance_terms import Terms, expected_text, flat, plan_name, plans_of, policy_of, read_text
 from infra.chains.providers import open_providers
 from infra.lab.casefile import (
     CancelStep,
@@ -21,31 +21,23 @@ from infra.lab.casefile import (
     CheckStep,
     ClaimStep,
     DecideStep,
-    MovePart,
     OrderStep,
     Outcome,
-    PayStep,
-    PolicyPart,
     ProviderStep,
     ReadStep,
     Step,
-    duration,
 )
 from infra.lab.chains.made import account
 from infra.lab.chains.server import StandIn, serving
-from infra.lab.chains.together import Together, contract_named
-from infra.lab.chains.ton_world import Receipt
+from infra.lab.chains.together import Together
 from infra.lab.chains.trouble import telling, trouble
 from infra.metrics_payments import ScanMetrics
 from infra.settings import Settings
 from infra.shop.shop import Shop
 from infra.shop.verifier import PaymentVerifier
 from models.errors import ConfigurationInvalid, MeshError, PaymentInvalid, RefusedError
-from models.ledger import BuyerId, Plan, Sale
-from models.payment import Asset, Money, parse_asset
-from models.payment_address import Address, Chain, parse_address, parse_deposit_address, parse_tx_hash
-from models.payment_policy import PaymentPolicy
-from models.payment_rules import USDT_TRON_CONTRACT
+from models.ledger import BuyerId
+from models.payment_address import Address, Chain
 from models.ports import Store
 from models.remedy import Limits
 from models.shop import Catalogue
@@ -108,11 +100,14 @@ class CaseRun:
     case: Case
     chains: Together
     open_store: Callable[[], Store]
+    terms: Terms = field(init=False)
     metrics: ScanMetrics = field(default_factory=ScanMetrics)
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(SEED))
-    sales: dict[str, Sale] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     _world: _World | None = None
+
+    def __post_init__(self) -> None:
+        self.terms = Terms(self.case.id)
 
     # --- the world
 
@@ -169,12 +164,12 @@ class CaseRun:
 
     def _chains(self) -> list[Chain]:
         """Return the chains that the case is about; scanning the others would only cost time."""
-        orders = {step.order.asset.chain for step in _flat(self.case.steps) if step.order is not None}
-        paid = {step.pay.asset.chain for step in _flat(self.case.steps) if step.pay is not None and step.pay.asset}
+        orders = {step.order.asset.chain for step in flat(self.case.steps) if step.order is not None}
+        paid = {step.pay.asset.chain for step in flat(self.case.steps) if step.pay is not None and step.pay.asset}
         return sorted(orders | paid)
 
     def _watched(self, ours: Mapping[Chain, tuple[Address, Address]]) -> dict[Chain, tuple[Address, ...]]:
-        both = any(step.pay is not None and step.pay.to == "ours-2" for step in _flat(self.case.steps))
+        both = any(step.pay is not None and step.pay.to == "ours-2" for step in flat(self.case.steps))
         return {chain: pair if both else pair[:1] for chain, pair in ours.items()}
 
     # --- steps
@@ -190,15 +185,15 @@ class CaseRun:
             case "order" if step.order is not None:
                 await self._order(step.order)
             case "pay" if step.pay is not None:
-                self._pay(step.pay)
+                pay(step.pay, self.terms, self.chains)
             case "wait" if step.wait is not None:
                 await self._wait(step.wait)
             case "unseen" if step.unseen is not None:
                 self.chains.go_by(step.unseen)
             case "until" if step.until is not None:
-                await self._wait(self.moment(step.until) - self.chains.now())
+                await self._wait(self.terms.moment(step.until) - self.chains.now())
             case "until_unseen" if step.until_unseen is not None:
-                self.chains.go_by(self.moment(step.until_unseen) - self.chains.now())
+                self.chains.go_by(self.terms.moment(step.until_unseen) - self.chains.now())
             case "scan" if step.scan is not None:
                 await self._scan_often(step.scan)
             case "claim" if step.claim is not None:
@@ -238,8 +233,8 @@ class CaseRun:
         )
 
     async def _place(self, step: OrderStep) -> None:
-        plan = _plan_name(step.price)
-        self.sales[step.name] = await self.world.shop.place_order(_buyer(step.buyer), plan, step.asset)
+        plan = plan_name(step.price)
+        self.terms.sales[step.name] = await self.world.shop.place_order(_buyer(step.buyer), plan, step.asset)
 
     async def _wait(self, time_: timedelta) -> None:
         """Let time go by, and look half way and at the end."""
@@ -259,7 +254,7 @@ class CaseRun:
                 await scanner.tick()
 
     async def _claim(self, step: ClaimStep) -> None:
-        sale = self.sale(step.order)
+        sale = self.terms.sale(step.order)
         text = step.text if step.text is not None else self.chains.hash_of(step.tx or "", step.by)
         buyer = sale.buyer if step.buyer is None else _buyer(step.buyer)
 
@@ -272,7 +267,7 @@ class CaseRun:
         await self._refusable(step.refused, f"the claim for {step.order}", claims)
 
     async def _check(self, step: CheckStep) -> None:
-        order = self.sale(step.order).order.id
+        order = self.terms.sale(step.order).order.id
         began = time.monotonic()
         views = await asyncio.gather(*(self.world.verifier.confirm_payment(order) for _ in range(step.times)))
         took = time.monotonic() - began
@@ -283,7 +278,7 @@ class CaseRun:
             self.problems.append(f"asking about {step.order} took {took:.1f} s")
 
     async def _decide(self, step: DecideStep) -> None:
-        order = self.sale(step.order).order.id
+        order = self.terms.sale(step.order).order.id
 
         async def decide() -> None:
             await self.world.shop.decide(order, step.decision, actor=step.actor, reason=step.reason)
@@ -294,7 +289,7 @@ class CaseRun:
         await self._refusable(step.refused, f"{step.decision} of {step.order}", decisions)
 
     async def _cancel(self, step: CancelStep) -> None:
-        sale = self.sale(step.order)
+        sale = self.terms.sale(step.order)
         buyer = sale.buyer if step.buyer is None else _buyer(step.buyer)
 
         async def cancel() -> None:
@@ -312,87 +307,6 @@ class CaseRun:
             return
         if refused is not None:
             self.problems.append(f"{what} was not refused")
-
-    # --- chains
-
-    def _pay(self, step: PayStep) -> None:
-        for _ in range(step.times):
-            chain, tx = self._paid(step)
-            self.chains.hide(tx, step.hidden_from)
-            if step.tx is not None:
-                self.chains.made[step.tx] = (chain, tx)
-
-    def _paid(self, step: PayStep) -> tuple[Chain, bytes]:
-        at = None if step.at is None else self.moment(step.at)
-        asset = step.asset or (self.sale(step.order).order.amount.asset if step.order else Asset.USDT_TRON)
-        if asset is Asset.USDT_TON:
-            master = None if step.token is None else step.token.contract
-            units = self._units(step, asset)
-            return Chain.TON, self.chains.send_jettons(step.to, units, master=master, payload=step.payload)
-        if asset is Asset.TON:
-            receipt = Receipt(**step.receipt.model_dump(), comment=self._comment(step))
-            tx = self.chains.send(
-                step.to, self._units(step, asset), receipt, payer=step.payer, forecast=step.only_forecast, at=at
-            )
-            return Chain.TON, tx
-        parts = step.moves or (MovePart(amount="0", to=step.to, token=step.token),)
-        moves = [
-            self.chains.move(
-                part.to,
-                self.units(part.amount, asset) if step.moves else self._units(step, asset),
-                payer=step.payer,
-                contract=USDT_TRON_CONTRACT if part.token is None else contract_named(part.token.contract),
-            )
-            for part in parts
-        ]
-        token = parts[0].token
-        tx = self.chains.call(
-            moves,
-            result=step.result,
-            called=step.called,
-            symbol="USDT" if token is None else token.symbol,
-            decimals=Asset.USDT_TRON.decimals if token is None else token.decimals,
-            same_block=step.same_block,
-            at=at,
-        )
-        return Chain.TRON, tx
-
-    def _comment(self, step: PayStep) -> str | None:
-        if step.comment is not None:
-            codes = {name: sale.order.id for name, sale in self.sales.items()}
-            return re.sub(r"\{(\w+)\}", lambda named: codes.get(named[1], named[0]), step.comment) or None
-        return None if step.order is None else self.sale(step.order).order.code
-
-    def _units(self, step: PayStep, asset: Asset) -> int:
-        if step.units is not None:
-            return step.units
-        return self.units(step.amount or step.order or "0", asset)
-
-    def units(self, text: str, asset: Asset) -> int:
-        """Return the base units of `A`, `A - 0.5` or `29.5`."""
-        base, *rest = text.split(" ")
-        units = self.sale(base).order.amount.units if base[0].isalpha() else _scaled(base, asset)
-        if rest:
-            more = _scaled(rest[1], asset)
-            units += more if rest[0] == "+" else -more
-        return units
-
-    def moment(self, text: str) -> datetime:
-        """Return the time of `A.expires`, `A.created - 10m` or `A.watched + 1h`."""
-        base, *rest = text.split(" ")
-        name, of = base.split(".")
-        order = self.sale(name).order
-        at = {"created": order.created_at, "expires": order.expires_at, "watched": order.watched_until}[of]
-        if rest:
-            by = duration(rest[1])
-            return at + by if rest[0] == "+" else at - by
-        return at
-
-    def sale(self, name: str) -> Sale:
-        """Return an order of the case as it was placed."""
-        if name not in self.sales:
-            raise ConfigurationInvalid(f"{self.case.id} speaks of the order {name}", "order it in a step before")
-        return self.sales[name]
 
     def _trouble(self, step: ProviderStep) -> None:
         faults = self.chains.faults(step.name)
@@ -416,19 +330,19 @@ class CaseRun:
 
     def _read(self, step: ReadStep) -> None:
         try:
-            got = _read_text(step)
+            got = read_text(step)
         except PaymentInvalid as error:
             if not step.refused:
                 self.problems.append(f"it was refused: {error}")
             return
         if step.refused:
             self.problems.append(f"it was not refused but read as {got}")
-        elif got != _expected_text(step):
+        elif got != expected_text(step):
             self.problems.append(f"it was read as {got}, not as {step.is_}")
 
     async def _compare(self, when: str, outcome: Outcome) -> None:
-        facts = await Facts.gather(self.world.adapters.store, self.sales, self.chains, self.metrics)
-        found = differences(outcome, facts, units=self.units, hashes=self.chains.made)
+        facts = await Facts.gather(self.world.adapters.store, self.terms.sales, self.chains, self.metrics)
+        found = differences(outcome, facts, units=self.terms.units, hashes=self.chains.made)
         self.problems += [f"{when}: {one}" for one in found]
 
 
@@ -445,63 +359,10 @@ async def run_case(case: Case, open_store: Callable[[], Store]) -> Verdict:
         return Verdict(case, problems, time.monotonic() - began, stand_in.calls)
 
 
-def policy_of(part: PolicyPart) -> PaymentPolicy:
-    """Return the default policy with what a case changes of it."""
-    policy = PaymentPolicy()
-    plain = ("window", "late_grace", "skew", "lone_age", "tails")
-    per_asset = ("two_of_two_from", "lone_up_to", "dust", "tail_step")
-    given = {name: getattr(part, name) for name in plain if getattr(part, name) is not None}
-    for name in per_asset:
-        told: Mapping[Asset, str] = getattr(part, name)
-        given[name] = {**getattr(policy, name), **{one: Money.parse(text, one).units for one, text in told.items()}}
-    return replace(policy, **given)
-
-
-def plans_of(case: Case) -> tuple[Plan, ...]:
-    """Return a plan for each price that a case orders at."""
-    prices: dict[str, dict[Asset, int]] = {}
-    for step in _flat(case.steps):
-        if step.order is not None:
-            of_plan = prices.setdefault(_plan_name(step.order.price), {})
-            of_plan[step.order.asset] = Money.parse(step.order.price, step.order.asset).units
-    return tuple(Plan(name, days=30, devices=1, prices=of_plan) for name, of_plan in prices.items())
-
-
 def _strict(outcome: Outcome) -> Outcome:
     """Return the last outcome of a case: what is not named as waiting for a person must not be there."""
     return outcome if outcome.unmatched is not None else outcome.model_copy(update={"unmatched": ()})
 
 
-def _flat(steps: tuple[Step, ...]) -> list[Step]:
-    return [inner for step in steps for inner in (step, *_flat(step.at_once or ()))]
-
-
 def _buyer(name: str) -> BuyerId:
     return BuyerId(f"api:{name}")
-
-
-def _plan_name(price: str) -> str:
-    return "p" + price.replace(".", "-")
-
-
-def _scaled(text: str, asset: Asset) -> int:
-    return int(Decimal(text).scaleb(asset.decimals))
-
-
-def _read_text(step: ReadStep) -> str | int:
-    if step.address is not None:
-        return parse_address(step.address, step.chain).raw_text
-    if step.deposit is not None:
-        return parse_deposit_address(step.deposit, step.chain).raw_text
-    if step.tx is not None:
-        return parse_tx_hash(step.tx, step.chain).hex()
-    if step.amount is not None:
-        return Money.parse(step.amount, step.asset).units
-    return parse_asset(step.currency or "").value
-
-
-def _expected_text(step: ReadStep) -> str | int | None:
-    """Return what a text should be read as; an address may be given in any of its spellings."""
-    if step.address is not None or step.deposit is not None:
-        return parse_address(str(step.is_), step.chain).raw_text
-    return step.is_
