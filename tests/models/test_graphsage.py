@@ -146,6 +146,21 @@ def test_what_strays_less_than_its_dependency_is_explained_by_it():
     assert said.explains == ((), ("a",), ("a", "b"))
 
 
+def test_the_odd_rows_of_an_element_stand_out_from_its_own_past_and_no_others():
+    seen = chain(loud=None, split=300)
+    seen.values[305:, 1] += 5.0
+    odd = GraphSAGEAnomalyDetector().anomalies(seen)
+    assert odd.shape == (10, 3)
+    assert odd[:5].max() < odd[-1, 1]
+    assert odd[-1].argmax() == 1
+    assert odd[-1, 1] > 2 * odd[-1, [0, 2]].max()
+
+
+def test_odd_rows_need_more_past_than_a_ranking():
+    with pytest.raises(NotEnoughHistory, match="30 rows"):
+        GraphSAGEAnomalyDetector().anomalies(chain(loud=1))
+
+
 def test_without_weights_it_says_so():
     detector = GraphSAGEAnomalyDetector()
     assert detector.model is None
