@@ -6,7 +6,8 @@ A file is JSON lines. The first says what follows; each further one is one readi
     {"at": "2026-11-22T19:00:00Z", "interfaces": [{"name": "eth0", "has_carrier": true, "carrier_changes": 1,
      "mtu": 1500, "traffic": [[12, 3, 4500], ...]}]}
 
-`traffic` holds the rows of tc_classifier's map that are not empty: index, packets, bytes, summed over the CPUs.
+`traffic` holds the rows of tc_classifier's map that are not empty: index, packets, bytes, summed over the CPUs. A line
+may have `tracing`, too: what the tracing programs' maps held (`ebpf/replay_tracing.py`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
 from ebpf.layout import ROWS, decode
+from ebpf.replay_tracing import ReplayedTracing, TracedSignals, TracingDump, dumped
 from models.errors import ConfigurationInvalid
 from models.ports import Clock, InterfaceCounters
 from models.telemetry import InterfaceReading, TrafficCount
@@ -65,12 +67,13 @@ class InterfaceDump(BaseModel):
 
 
 class Dump(BaseModel):
-    """Every interface at one instant."""
+    """Every interface at one instant, and what was traced if anything was."""
 
     model_config = _STRICT
 
     at: AwareDatetime
     interfaces: tuple[InterfaceDump, ...] = Field(description="In name order.")
+    tracing: TracingDump | None = None
 
 
 def encode(counts: tuple[TrafficCount, ...]) -> NDArray[np.uint64]:
@@ -92,16 +95,20 @@ class Recorder:
         counters: What is read; closed together with this object.
         file: Where the lines go; not closed.
         clock: Dates each reading.
+        tracing: Is written down beside them; None: nothing is. Not closed.
     """
 
-    def __init__(self, counters: InterfaceCounters, file: TextIO, *, clock: Clock) -> None:
-        self._counters, self._file, self._clock = counters, file, clock
+    def __init__(
+        self, counters: InterfaceCounters, file: TextIO, *, clock: Clock, tracing: TracedSignals | None = None
+    ) -> None:
+        self._counters, self._file, self._clock, self._tracing = counters, file, clock, tracing
         self._write(Head(missing=tuple(sorted(counters.missing()))))
 
     def read(self) -> tuple[InterfaceReading, ...]:
         """Read all interfaces, in name order, and write the reading down."""
         readings = self._counters.read()
-        self._write(Dump(at=self._clock.now(), interfaces=tuple(_dumped(one) for one in readings)))
+        traced = None if self._tracing is None else dumped(self._tracing)
+        self._write(Dump(at=self._clock.now(), interfaces=tuple(_dumped(one) for one in readings), tracing=traced))
         return readings
 
     def missing(self) -> frozenset[str]:
@@ -114,7 +121,7 @@ class Recorder:
 
     def _write(self, line: Head | Dump) -> None:
         # Whole lines only: a recording that was cut off is read up to its last whole line's end.
-        self._file.write(line.model_dump_json() + "\n")
+        self._file.write(line.model_dump_json(exclude_none=True) + "\n")
         self._file.flush()
 
 
@@ -154,6 +161,17 @@ class ReplayedInterfaceCounters:
     def close(self) -> None:
         """Read nothing any more. Safe to call twice."""
         self._is_open = False
+
+
+def replayed_tracing(path: Path) -> ReplayedTracing | None:
+    """Return the tracing signals of a recording; None when it has none.
+
+    Raises:
+        ConfigurationInvalid: as for `ReplayedInterfaceCounters`.
+    """
+    _, dumps = _read(path)
+    found = [one.tracing for one in dumps if one.tracing is not None]
+    return ReplayedTracing(found) if found else None
 
 
 def _dumped(reading: InterfaceReading) -> InterfaceDump:

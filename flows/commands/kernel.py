@@ -66,8 +66,9 @@ def record(
     interface: Annotated[list[str], typer.Option(help="What to count on; may be given several times.")],
     seconds: Annotated[float, typer.Option(min=0, max=86400, help="For how long.")] = 10.0,
     bcc: Annotated[bool, typer.Option("--bcc", help="Compile the programs now, with bcc's library.")] = False,
+    tracing: Annotated[bool, typer.Option(help="Drops, retransmits, TCP states and system calls, too.")] = True,
 ) -> None:
-    """Attach the classifier to interfaces, write its map down twice a second, and detach it again.
+    """Attach the programs, write their maps down twice a second, and detach them again. No address is written.
 
     Needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, and gives them up once it has attached.
     """
@@ -80,6 +81,7 @@ def record(
     from ebpf.hooks import Hook  # noqa: PLC0415 - as above
     from ebpf.loader import EBPFLoader  # noqa: PLC0415 - as above
     from ebpf.replay import Recorder  # noqa: PLC0415 - as above
+    from ebpf.tracing import Tracing  # noqa: PLC0415 - as above
     from infra.clock import SystemClock  # noqa: PLC0415 - as above
     from infra.log import configure  # noqa: PLC0415 - as above
     from infra.settings import Settings  # noqa: PLC0415 - as above
@@ -88,11 +90,12 @@ def record(
     period = Settings().sample_seconds
     loader = BccLoader() if bcc else EBPFLoader()
     counters = EbpfInterfaceCounters(interface, loader=loader)
+    traced = Tracing(loader=BccLoader() if bcc else EBPFLoader()) if tracing else None
     try:
         kept = {"CAP_NET_ADMIN"} if any(one.hook is Hook.CLSACT for one in loader.attachments()) else set()
         drop_capabilities(counters.read, names=set(WANTED) - kept)
         with file.open("w", encoding="utf-8") as opened:
-            recorder = Recorder(counters, opened, clock=SystemClock())
+            recorder = Recorder(counters, opened, clock=SystemClock(), tracing=traced)
             end = time.monotonic() + seconds
             recorder.read()
             while time.monotonic() < end:
@@ -102,6 +105,8 @@ def record(
         out.print("stopped; what was recorded stays")
     finally:
         counters.close()
+        if traced is not None:
+            traced.close()
     out.print(f"recorded in {file}", markup=False)
 
 
@@ -111,11 +116,17 @@ def replay(file: File) -> None:
     from prometheus_client import CollectorRegistry, generate_latest  # noqa: PLC0415 - `--help` needs none of it
 
     from ebpf.exposition import CountersExposition  # noqa: PLC0415 - as above
-    from ebpf.replay import ReplayedInterfaceCounters  # noqa: PLC0415 - as above
+    from ebpf.replay import ReplayedInterfaceCounters, replayed_tracing  # noqa: PLC0415 - as above
+    from ebpf.tracing_exposition import TracingExposition  # noqa: PLC0415 - as above
 
     counters = ReplayedInterfaceCounters(file)
     for _ in counters.dumps():
         counters.read()
     registry = CollectorRegistry()
     registry.register(CountersExposition(counters))
+    tracing = replayed_tracing(file)
+    if tracing is not None:
+        for _ in counters.dumps():
+            tracing.read()
+        registry.register(TracingExposition(tracing))
     out.print(generate_latest(registry).decode(), markup=False, highlight=False, end="")

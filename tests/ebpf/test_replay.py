@@ -2,6 +2,7 @@
 
 `dumps/ping-and-probes.jsonl` was recorded with `x0tta6bl4 ebpf record` on one end of a veth pair: after two seconds
 five pings of 56 bytes, three of 1,300, twenty datagrams to the probes' port and seven to babeld's, to a silent host.
+`dumps/traced.jsonl` was recorded on a busy machine's loopback with the tracing programs beside it.
 """
 
 import io
@@ -21,8 +22,12 @@ from typer.testing import CliRunner
 
 from ebpf.bcc_backend import is_installed
 from ebpf.exposition import CountersExposition
+from ebpf.latency import SLOTS
 from ebpf.layout import ROWS, decode
-from ebpf.replay import Head, Recorder, ReplayedInterfaceCounters, encode
+from ebpf.replay import Head, Recorder, ReplayedInterfaceCounters, encode, replayed_tracing
+from ebpf.replay_tracing import ReplayedTracing, TracingDump, dumped
+from ebpf.tracing import MapFill, NetworkCounts, SyscallCounts
+from ebpf.tracing_exposition import TracingExposition
 from flows.cli import app
 from models.errors import ConfigurationInvalid
 from models.telemetry import Direction, InterfaceReading, Protocol, SizeClass, TrafficClass, TrafficCount
@@ -33,6 +38,7 @@ from tests.tasks.virtual_time import LoopClock, virtual_time
 from tests.tasks.world import ring, station
 
 DUMP = Path(__file__).parent / "dumps" / "ping-and-probes.jsonl"
+TRACED = DUMP.with_name("traced.jsonl")
 SENT = {
     ("data", "small", "icmp"): (5, 5 * 98),
     ("data", "large", "icmp"): (3, 3 * 1342),
@@ -131,6 +137,94 @@ def test_the_command_prints_what_prometheus_would_see():
     assert 'protocol="icmp",size="large",traffic="data"} 3.0' in ended.output
 
 
+class FixedTracing:
+    """Signals that stand still; the first call is none a customer waits for."""
+
+    slots = np.zeros((2, SLOTS), dtype=np.uint64)
+    slots[0, 3], slots[1, [5, SLOTS - 1]] = 7, (100, 1)
+
+    def missing(self):
+        return frozenset({"tcp-states"})
+
+    def network(self):
+        return NetworkCounts({"no_socket": 3}, 2, None, {"drop": 3}, {"drop": 1})
+
+    def syscalls(self):
+        return SyscallCounts(("epoll_wait", "openat"), np.array([1.5, 0.25]), self.slots)
+
+    def fills(self):
+        return (MapFill("peers", 4, 4096),)
+
+
+def test_what_was_traced_is_what_is_replayed(tmp_path):
+    path, traced = tmp_path / "traced.jsonl", FixedTracing()
+    with path.open("w") as file:
+        Recorder(FixedCounters(READING), file, clock=FakeClock(), tracing=traced).read()
+    replayed = replayed_tracing(path)
+    assert replayed.missing() == traced.missing()
+    assert (replayed.network(), replayed.fills()) == (traced.network(), traced.fills())
+    before, after = traced.syscalls(), replayed.syscalls()
+    assert after.names == before.names
+    assert after.seconds.tolist() == before.seconds.tolist()
+    assert after.slots.tolist() == before.slots.tolist()
+    assert ReplayedInterfaceCounters(path).read() == (READING,)
+
+
+def test_system_calls_are_of_the_time_since_the_dump_before():
+    replayed = ReplayedTracing([dumped(FixedTracing()), dumped(FixedTracing())])
+    first, second = replayed.read(), replayed.read()
+    assert first.syscall_p99_us is not None
+    assert (second.syscall_p99_us, second.retransmits) == (None, 2)
+    replayed.close()
+    assert replayed.read().retransmits is None
+
+
+def test_what_was_not_measured_is_absent_and_not_zero():
+    replayed = ReplayedTracing([TracingDump(missing=("drops", "retransmits", "syscalls", "tcp-states"))])
+    reading = replayed.read()
+    assert (reading.drops, reading.retransmits, reading.syscall_p99_us) == (None, None, None)
+    assert replayed.network() is replayed.syscalls() is None
+
+
+def test_a_recording_without_tracing_has_none():
+    assert replayed_tracing(DUMP) is None
+
+
+def test_a_traced_recording_is_shown_to_prometheus_whole():
+    ended = CliRunner().invoke(app, ["ebpf", "replay", str(TRACED)])
+    assert ended.exit_code == 0
+    shown = {line.split("{")[0].split(" ")[0] for line in ended.output.splitlines() if not line.startswith("#")}
+    assert shown >= {
+        "ebpf_packets_total",
+        "ebpf_drops_total",
+        "ebpf_tcp_retransmits_total",
+        "ebpf_tcp_state_changes_total",
+        "ebpf_syscall_duration_seconds_bucket",
+        "ebpf_events_total",
+        "ebpf_map_entries",
+    }
+    replayed = replayed_tracing(TRACED)
+    assert all(one.split("{")[0] in ended.output for one in _pages(replayed))
+
+
+def _pages(tracing):
+    registry = CollectorRegistry()
+    registry.register(TracingExposition(tracing))
+    return [line for line in generate_latest(registry).decode().splitlines() if not line.startswith("#")]
+
+
+@virtual_time
+async def test_a_traced_recording_becomes_samples():
+    mesh, clock = ring(), LoopClock()
+    one = station(mesh, mesh.nodes[1].id, None, clock)
+    one.counters, one.kernel = ReplayedInterfaceCounters(TRACED), replayed_tracing(TRACED)
+    samples = [one.sample() for _ in one.counters.dumps()]
+    readings = [sample.host.kernel for sample in samples]
+    assert all(one.drops and one.retransmits is not None and one.syscall_p99_us > 0 for one in readings)
+    dropped = [sum(kind.packets for kind in one.drops) for one in readings]
+    assert dropped == sorted(dropped)
+
+
 @pytest.mark.kernel
 @pytest.mark.parametrize("options", [[], ["--bcc"]])
 def test_what_is_recorded_here_can_be_replayed_here(pair, tmp_path, options):
@@ -147,6 +241,10 @@ def test_what_is_recorded_here_can_be_replayed_here(pair, tmp_path, options):
     last = _last(ReplayedInterfaceCounters(path))
     assert list(last) == ["lo"]
     assert last["lo"].mtu == 65536
+    traced = replayed_tracing(path)
+    assert (traced.syscalls() is None) == ("syscalls" in traced.missing())
+    if not options:
+        assert traced.syscalls().slots.sum() > 0
 
 
 def _line(**changes):
