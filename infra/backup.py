@@ -140,6 +140,7 @@ async def make(place: Where, target: Path, *, version: str, now: datetime, tell:
         files: dict[str, Path] = {}
         databases = {}
         for name, url in place.urls.items():
+            tell(f"{name}: dumping")
             files[dump_name(name)] = folder / dump_name(name)
             databases[name] = await _dumped(clients, url, files[dump_name(name)])
             size = files[dump_name(name)].stat().st_size / 1e6
@@ -173,7 +174,9 @@ def workspace(parent: Path) -> Iterator[Path]:
     try:
         yield folder
     except OSError as error:
-        raise ConfigurationInvalid(f"{parent} cannot hold it ({error})", "choose a folder with room") from error
+        raise ConfigurationInvalid(
+            f"{parent} cannot hold it ({error})", "choose a folder of yours with room"
+        ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -168,6 +168,7 @@ def verify(path: Path, into: Path | None = None) -> Manifest:
 
     Raises:
         ConfigurationInvalid: no backup, cut off, a part that is missing, foreign or altered; says which.
+        OSError: the disk cannot be read, or has no room for the parts.
     """
     with reading(path) as (manifest, archive):
         seen: set[str] = set()
@@ -180,8 +181,8 @@ def verify(path: Path, into: Path | None = None) -> Manifest:
                 seen.add(entry.name)
                 if _copied(content, None if into is None else into / entry.name) != part:
                     raise ConfigurationInvalid(f"{path}: {entry.name} is not as it was written (SHA-256 differs)", MEND)
-        except (OSError, tarfile.TarError) as error:
-            raise ConfigurationInvalid(f"{path} is cut off or cannot be read ({error})", MEND) from error
+        except tarfile.TarError as error:
+            raise ConfigurationInvalid(f"{path} is cut off ({error})", MEND) from error
         missing = [name for name in manifest.parts if name not in seen]
         if missing:
             raise ConfigurationInvalid(f"{path} is cut off: {', '.join(missing)} missing", MEND)

@@ -134,8 +134,16 @@ async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
         connection.terminate()
 
 
-async def recorded_revision(url: str, *, now: datetime) -> str | None:
-    """Return which revision a database is at, None for an empty one; refuse one that somebody works with.
+async def recorded_revision(url: str) -> str | None:
+    """Return which revision a database is at; None for an empty one."""
+    async with connected(url) as connection:
+        with at_the_door():
+            names = {row["name"] for row in await connection.fetch(TABLES)}
+            return await connection.fetchval(REVISION) if "alembic_version" in names else None
+
+
+async def require_nobody(url: str, *, now: datetime) -> None:
+    """Refuse a database that somebody works with, on whatever machine.
 
     Raises:
         RefusedError: a long run has beaten within the last seconds; names it.
@@ -144,10 +152,9 @@ async def recorded_revision(url: str, *, now: datetime) -> str | None:
         with at_the_door():
             names = {row["name"] for row in await connection.fetch(TABLES)}
             alive = await connection.fetch(BEATING, now - ALIVE) if "long_runs" in names else []
-            revision = await connection.fetchval(REVISION) if "alembic_version" in names else None
     if alive:
-        raise RefusedError(f"{', '.join(row['role'] for row in alive)} still works with this database; stop it first")
-    return revision
+        who = ", ".join(row["role"] for row in alive)
+        raise RefusedError(f"{who} worked with this database within {ALIVE.seconds} seconds; stop it first, then wait")
 
 
 async def hold_still(connection: asyncpg.Connection) -> str:

@@ -23,7 +23,7 @@ from infra.db.cluster import APP, Cluster
 from infra.db.door import at_the_door
 from infra.db.migrate import migrate, missing
 from infra.runfiles import only_one
-from models.errors import RefusedError, ToolMissing
+from models.errors import ConfigurationInvalid, RefusedError, ToolMissing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,7 +84,7 @@ async def restore(archive: Path, place: Where, *, replace: bool, now: datetime, 
         SourceUnavailable: a database does not answer or refused what it was given.
     """
     clients = _usable(archive)
-    with only_one(place.state):
+    with _held(place.state):
         if place.cluster is not None and place.cluster.running():
             raise RefusedError(f"{place.state} has a running database without an `up`; `x0tta6bl4 down` stops it")
         standing = [one for one in (POSTGRES, *KEYS) if (place.state / one).exists()]
@@ -175,14 +175,33 @@ def _private(manifest: Manifest, cluster: Cluster) -> dict[str, str]:
 
 @contextmanager
 def _folder(parent: Path | None) -> Iterator[Path]:
-    """Make a folder that Postgres' user can pass through, with a closed one for the parts; remove it at the end."""
-    folder = Path(tempfile.mkdtemp(prefix=".x0-restore-", dir=parent))
+    """Make a folder that Postgres' user can pass through, with a closed one for the parts; remove it at the end.
+
+    Raises:
+        ConfigurationInvalid: it cannot be made, or has no room.
+    """
     try:
-        folder.chmod(0o755)
-        (folder / "parts").mkdir(mode=CLOSED_FOLDER)
-        yield folder
-    finally:
-        shutil.rmtree(folder)
+        folder = Path(tempfile.mkdtemp(prefix=".x0-restore-", dir=parent))
+        try:
+            folder.chmod(0o755)
+            (folder / "parts").mkdir(mode=CLOSED_FOLDER)
+            yield folder
+        finally:
+            shutil.rmtree(folder)
+    except OSError as error:
+        where = parent or tempfile.gettempdir()
+        raise ConfigurationInvalid(f"{where} cannot hold it ({error})", "choose a folder of yours with room") from error
+
+
+@contextmanager
+def _held(state: Path) -> Iterator[None]:
+    """Keep `up` out of a state folder, which is made if it is not there."""
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationInvalid(f"{state} cannot be made ({error})", "choose a folder of yours") from error
+    with only_one(state):
+        yield
 
 
 @contextmanager

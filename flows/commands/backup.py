@@ -152,7 +152,7 @@ async def upgraded(to: Path | None, *, with_prefect: bool) -> None:
         ConfigurationInvalid: a newer version migrated it already.
     """
     from infra.backup import awake, require_quiet, where  # noqa: PLC0415 - `--help` needs none of it
-    from infra.backup_census import recorded_revision  # noqa: PLC0415 - as above
+    from infra.backup_census import recorded_revision, require_nobody  # noqa: PLC0415 - as above
     from infra.db.migrate import migrate, missing, newest  # noqa: PLC0415 - as above
     from infra.settings import Settings  # noqa: PLC0415 - as above
 
@@ -162,7 +162,9 @@ async def upgraded(to: Path | None, *, with_prefect: bool) -> None:
     now = _now()
     require_quiet(place)
     with awake(place):
-        before = await recorded_revision(app, now=now)
+        if place.cluster is None or app != place.cluster.app_url:
+            await require_nobody(app, now=now)  # a private one was down, so nobody can have it
+        before = await recorded_revision(app)
         steps = missing(before)
         if not steps:
             out.print(f"nothing to do: the database is at {before}, this version's newest", markup=False)

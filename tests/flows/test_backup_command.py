@@ -43,7 +43,7 @@ def test_a_folder_gets_a_file_named_after_mesh_and_moment(tmp_path: Path):
 async def test_an_upgrade_backs_up_first_then_migrates_and_says_how_to_go_back(
     old: Path, capsys: pytest.CaptureFixture[str]
 ):
-    with pytest.raises(RefusedError, match="watch-mesh:old still works"):
+    with pytest.raises(RefusedError, match="watch-mesh:old worked with this database"):
         await backup.upgraded(None, with_prefect=False)
     await execute(str(Settings().database_url.get_secret_value()), "UPDATE long_runs SET beat_at = '2026-01-01'")
     await backup.upgraded(None, with_prefect=False)

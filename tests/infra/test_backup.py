@@ -15,7 +15,7 @@ import pytest
 from infra import backup_archive
 from infra.backup import KEYS, Where, awake, make, require_quiet, where
 from infra.backup_archive import Manifest, verify
-from infra.backup_census import broken_laws, connected, recorded_revision
+from infra.backup_census import broken_laws, connected, recorded_revision, require_nobody
 from infra.backup_restore import rehearse, restore
 from infra.db.cluster import Cluster
 from infra.db.connections import listener_arguments
@@ -265,9 +265,10 @@ async def test_a_restore_on_a_running_installation_is_refused(database: str, tmp
 @pytest.mark.postgres
 async def test_an_installation_that_still_works_elsewhere_is_not_upgraded(database: str):
     await execute(database, OPENED)
-    assert await recorded_revision(database, now=NOW) == newest()
-    with pytest.raises(RefusedError, match="watch-mesh:lab still works with this database"):
-        await recorded_revision(database, now=datetime(2026, 1, 1, 0, 0, 5, tzinfo=UTC))
+    assert await recorded_revision(database) == newest()
+    await require_nobody(database, now=NOW)
+    with pytest.raises(RefusedError, match="watch-mesh:lab worked with this database within 10 seconds"):
+        await require_nobody(database, now=datetime(2026, 1, 1, 0, 0, 5, tzinfo=UTC))
 
 
 def test_an_installation_that_is_up_is_not_upgraded(tmp_path: Path):
@@ -322,3 +323,12 @@ def test_a_state_folder_without_a_database_says_what_to_do(tmp_path: Path, monke
     monkeypatch.setenv("DATABASE_URL", "postgresql+asyncpg://db.example/app")
     with pytest.raises(ConfigurationInvalid, match="leave it out with --without-prefect"):
         awake(where(Settings(state=tmp_path), None)).__enter__()
+
+
+@pytest.mark.postgres
+async def test_a_state_folder_that_cannot_be_made_is_named(database: str, tmp_path: Path):
+    await backed_up(tmp_path / "old", database, tmp_path / "b.tar")
+    (tmp_path / "file").write_text("in the way")
+    place = Where(tmp_path / "file" / "state", "lab", None, {"app": database})
+    with pytest.raises(ConfigurationInvalid, match="choose a folder of yours"):
+        await restore(tmp_path / "b.tar", place, replace=False, now=NOW, tell=unheard)
