@@ -50,16 +50,16 @@ class SmokeRequest:
     pay: Pay | None = None
 
 
-def is_this_machine(url: str) -> bool:
-    """Tell whether a gateway listens on this machine's loopback."""
-    return urlsplit(url).hostname in LOOPBACKS
+def is_this_machine(url: str, settings: Settings) -> bool:
+    """Tell whether a gateway listens on this machine: on its loopback, or where these settings say."""
+    return urlsplit(url).hostname in LOOPBACKS | {settings.api_host}
 
 
 def is_this_installation(url: str, settings: Settings) -> bool:
     """Tell whether a gateway is the one that `up` runs here with these settings."""
     run = settings.state / "run"
     return (
-        is_this_machine(url)
+        is_this_machine(url, settings)
         and urlsplit(url).port == settings.api_port
         and run.is_dir()
         and any(one.name == "gateway" for one in recorded(run))
@@ -151,13 +151,13 @@ def _counting(url: str, settings: Settings, gateway: GatewaySteps, prometheus: h
     elsewhere = Skipped("it is another machine's: run smoke there")
 
     async def checked() -> str | Skipped:
-        return await kernel.kernel() if is_this_machine(url) else elsewhere
+        return await kernel.kernel() if is_this_machine(url, settings) else elsewhere
 
     async def counted() -> str | Skipped:
-        return await kernel.counts() if is_this_machine(url) else elsewhere
+        return await kernel.counts() if is_this_machine(url, settings) else elsewhere
 
     async def pages() -> str | Skipped:
-        places = places_of(settings.state, settings.mesh) if is_this_machine(url) else []
+        places = places_of(settings.state, settings.mesh) if is_this_machine(url, settings) else []
         if not places:
             return Skipped(f"no node of the mesh {settings.mesh} stands on this machine (in {settings.state})")
         if any(one.netns for one in places) and os.geteuid() != 0:

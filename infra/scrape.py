@@ -49,10 +49,9 @@ def prepare(settings: Settings, places: Sequence[NodePlace], *, chains: Collecti
     folder = settings.state / FOLDER
     targets = folder / "targets"
     targets.mkdir(parents=True, exist_ok=True)
-    host = OWN_MACHINE if settings.api_host in _EVERYWHERE else settings.api_host
     ports = {Chain.TRON: settings.tron_metrics_port, Chain.TON: settings.ton_metrics_port}
     written = {
-        "gateway.yml": _targets([(f"{host}:{settings.api_port}", {})]),
+        "gateway.yml": _targets([(own_gateway(settings), {})]),
         "nodes.yml": nodes(places, port=settings.node_metrics_port),
         "scans.yml": _targets((f"{OWN_MACHINE}:{ports[one]}", {"chain": one.value}) for one in sorted(chains)),
     }
@@ -63,6 +62,12 @@ def prepare(settings: Settings, places: Sequence[NodePlace], *, chains: Collecti
             (folder / name).unlink(missing_ok=True)
             (folder / name).symlink_to(SHIPPED / name)
     return folder
+
+
+def own_gateway(settings: Settings) -> str:
+    """Return host and port at which this machine reaches its own gateway."""
+    host = OWN_MACHINE if settings.api_host in _EVERYWHERE else settings.api_host
+    return f"{host}:{settings.api_port}"
 
 
 def _targets(found: Iterable[tuple[str, dict[str, str]]]) -> str:

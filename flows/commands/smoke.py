@@ -50,12 +50,13 @@ def smoke(
     import logging  # noqa: PLC0415 - `--help` needs none of it
 
     from infra.log import configure  # noqa: PLC0415 - as above
+    from infra.scrape import own_gateway  # noqa: PLC0415 - as above
     from infra.settings import Settings  # noqa: PLC0415 - as above
     from infra.smoke.walk import State  # noqa: PLC0415 - as above
 
     configure(least=logging.ERROR)  # what goes wrong stands in the table
     settings = Settings()
-    where = url or f"http://{settings.api_host}:{settings.api_port}"
+    where = url or f"http://{own_gateway(settings)}"
     tokens = (_token(token_file) or os.environ.get(TOKEN_VARIABLE), _token(burst_token_file))
     results = asyncio.run(_walk(settings, where, tokens, prefect=prefect, prometheus=prometheus, lab=lab))
     if as_json:

@@ -10,12 +10,38 @@ from pathlib import Path
 
 import pytest
 
+from flows.smoke import is_this_installation
+from infra.process import Identity
+from infra.runfiles import Phase, RunRecord, write
+from infra.settings import Settings
+
 COMMAND = Path(sys.executable).with_name("x0tta6bl4")
 
 
 def closed_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("url", "is_ours"),
+    [
+        ("http://127.0.0.1:8081", True),
+        ("http://localhost:8081", True),
+        ("http://10.0.0.5:8081", True),
+        ("http://127.0.0.1:8080", False),
+        ("http://mesh.example:8081", False),
+    ],
+)
+def test_an_installation_is_ours_where_its_gateway_was_started_from_this_state_folder(tmp_path, url, is_ours):
+    settings = Settings(state=tmp_path, api_host="10.0.0.5", api_port=8081)
+    assert not is_this_installation(url, settings)
+    (tmp_path / "run").mkdir()
+    record = RunRecord(
+        "gateway", Identity(1, 1, "b"), Phase.READY, restarts=0, order=0, log="", stop_signal=15, stop_seconds=1.0
+    )
+    write(tmp_path / "run", record)
+    assert is_this_installation(url, settings) is is_ours
 
 
 def smoke(state: Path, *words: str) -> subprocess.CompletedProcess[str]:
