@@ -20,12 +20,15 @@ _KNOWN: tuple[tuple[str, str, Worse, SignalKind], ...] = (
     ("successrate", "%", 0, SignalKind.ERRORS),  # Nezha's counts failures under this name: worse either way
     ("error", "", 1, SignalKind.ERRORS),
     ("latency", "s", 1, SignalKind.LATENCY),
+    ("duration", "s", 1, SignalKind.LATENCY),
     ("workload", "1/s", 0, SignalKind.RATE),
+    ("request", "1/s", 0, SignalKind.RATE),
     ("rate(%)", "%", 1, SignalKind.GAUGE),
     ("cpu", "", 1, SignalKind.GAUGE),
     ("mem", "", 1, SignalKind.GAUGE),
     ("disk", "", 1, SignalKind.RATE),
     ("socket", "", 1, SignalKind.GAUGE),
+    ("load", "1/s", 0, SignalKind.RATE),  # of requests; a processor's load is met above
 )
 
 

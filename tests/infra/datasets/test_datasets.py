@@ -77,6 +77,18 @@ def test_rcaeval_is_read_with_services_that_only_call(tmp_path):
     assert snapshot.signals[1].kind is SignalKind.LATENCY
 
 
+def test_a_metrics_name_tells_what_it_counts_and_who_measures_it(tmp_path):
+    rcaeval(tmp_path)
+    names = "db_PodClientLatencyP90(s),db_PodServerLatencyP90(s),db_load,db_cpu-load,db_request-total,db_odd"
+    write(tmp_path / "db_cpu_hog/0/data.csv", f"time,{names}\n0,1,1,1,1,1,1\n120,1,1,1,1,1,1\n", packed=True)
+    specs = {one.name: one for one in load_rcaeval(tmp_path)[0].snapshot.signals}
+    assert specs["PodClientLatencyP90(s)"].outward
+    assert not specs["PodServerLatencyP90(s)"].outward
+    assert specs["load"].kind is specs["request-total"].kind is SignalKind.RATE
+    assert specs["cpu-load"].kind is specs["odd"].kind is SignalKind.GAUGE
+    assert specs["cpu-load"].worse == 1
+
+
 def test_a_shifted_alarm_moves_the_split(tmp_path):
     rcaeval(tmp_path)
     assert load_rcaeval(tmp_path, shift_s=-60)[0].snapshot.split == 1
