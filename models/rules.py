@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from models.correlation import dead_nodes, explains
 from models.graph import paths
@@ -23,6 +23,9 @@ _DRIFT_FAULTS = {
 _DRIFT_ALONE, _DRIFT_WITH_HARM, _DRIFT_WITH_ITS_OWN_HARM = 0.45, 0.88, 0.94
 _STOPPED, _ABSENT, _SILENT, _CONFIRMED = 0.85, 0.85, 0.5, 0.95
 _DEAD_NODE, _DEAD_LEAF = 0.92, 0.5
+# A dead node's links do not all show at the same look: at the first one a dead link is not sure enough to act on.
+A_LOOK = timedelta(seconds=0.4)
+_ONE_OF_SEVERAL = 0.75
 
 
 class RulesDiagnostician:
@@ -41,7 +44,8 @@ class RulesDiagnostician:
             what the better ones leave, so the sum never passes 1, and the remainder is "unknown", ranked by its size.
         """
         alone: dict[tuple[Element | None, FaultKind], Cause] = {}
-        for one in _candidates(incident.symptoms, mesh):
+        is_new = at - incident.opened_at < A_LOOK
+        for one in _candidates(incident.symptoms, mesh, is_new=is_new):
             key = (one.element, one.fault)
             if key not in alone or one.confidence > alone[key].confidence:
                 alone[key] = one
@@ -63,7 +67,7 @@ def _weight(cause: Cause) -> float:
     return max((one.strength or 0.0 for one in cause.evidence), default=0.0)
 
 
-def _candidates(symptoms: Sequence[Symptom], mesh: Mesh) -> Iterator[Cause]:
+def _candidates(symptoms: Sequence[Symptom], mesh: Mesh, *, is_new: bool) -> Iterator[Cause]:
     dead = dead_nodes(symptoms, mesh)
     yield from _dead_nodes(symptoms, dead, mesh)
     yield from _daemons(symptoms, mesh)
@@ -72,7 +76,9 @@ def _candidates(symptoms: Sequence[Symptom], mesh: Mesh) -> Iterator[Cause]:
         mine = [one for one in symptoms if one.element == Element.of_link(link.id)]
         explained = bool(set(link.nodes) & dead) or _has_drift(mine)
         for cause in link_causes(link, mine):
-            yield replace(cause, confidence=cause.confidence * (0.3 if explained else 1.0))
+            may_be_its_node = is_new and cause.fault is FaultKind.BLACKHOLE
+            weight = 0.3 if explained else _ONE_OF_SEVERAL if may_be_its_node else 1.0
+            yield replace(cause, confidence=cause.confidence * weight)
     yield from _not_forwarding(symptoms)
 
 

@@ -15,7 +15,7 @@ from models.incident import Diagnosis, FaultKind, Incident, IncidentId, Incident
 from models.linkrules import SETTLED_DOWN
 from models.linkview import LinkView, Tally, Way
 from models.mesh import Element, LinkId, NodeId
-from models.rules import RulesDiagnostician
+from models.rules import A_LOOK, RulesDiagnostician
 from models.telemetry import ProbeKind, SizeClass, TrafficClass
 from tests.models.samples import START, mesh_of, ring_with_chord
 
@@ -28,9 +28,9 @@ def symptom(name: str, kind: SymptomKind, **facts: float | str) -> Symptom:
     return Symptom(element, kind, START, START, 5.0, facts)
 
 
-def diagnosed(*symptoms: Symptom, mesh=MESH) -> Diagnosis:
+def diagnosed(*symptoms: Symptom, mesh=MESH, after: timedelta = A_LOOK) -> Diagnosis:
     incident = Incident(IncidentId("i"), "test", IncidentState.OPEN, START, symptoms)
-    return RulesDiagnostician().diagnose(incident, mesh, at=START)
+    return RulesDiagnostician().diagnose(incident, mesh, at=START + after)
 
 
 def pair(a: str, b: str) -> Symptom:
@@ -198,3 +198,12 @@ def test_a_way_that_is_dead_beside_one_that_lives_is_one_way_though_the_other_se
     facts = LinkView(6.0, counted).facts()
     best = diagnosed(symptom("n1--n2", SymptomKind.LOSS, **facts)).best
     assert (best.fault, best.confidence) == (FaultKind.ONE_WAY, pytest.approx(0.8))
+
+
+def test_a_dead_link_waits_one_look_for_the_other_links_of_its_node():
+    dead = symptom("n1--n2", SymptomKind.LOSS, **view(1.0, 1.0))
+    first = diagnosed(dead, after=timedelta()).best
+    assert (first.fault, first.confidence < 0.7) == (FaultKind.BLACKHOLE, True)
+    assert diagnosed(dead).best.confidence == pytest.approx(0.9)
+    grey = symptom("n1--n2", SymptomKind.LOSS, **view(1.0, 0.0))
+    assert diagnosed(grey, after=timedelta()).best.confidence >= 0.7
