@@ -21,20 +21,20 @@ class Answer:
 
     Attributes:
         status: HTTP's.
-        body: The JSON document; an empty object where there was none.
+        body: The JSON object; an empty one where something else came.
         headers: As they came.
         seconds: From the first byte out to the last one in.
     """
 
     status: int
-    body: Any
+    body: dict[str, Any]
     headers: httpx.Headers
     seconds: float
 
     @property
     def detail(self) -> str:
         """The sentence of a refusal; the status alone where there is none."""
-        said = self.body.get("detail") if isinstance(self.body, dict) else None
+        said = self.body.get("detail")
         return f"{self.status}: {said}" if said else str(self.status)
 
 
@@ -65,8 +65,8 @@ class Caller:
         try:
             told = answer.json()
         except ValueError:
-            told = {}
-        return Answer(answer.status_code, told, answer.headers, seconds)
+            told = None
+        return Answer(answer.status_code, told if isinstance(told, dict) else {}, answer.headers, seconds)
 
     async def expect(
         self, status: int, method: str, path: str, *, mend: str, token: str | None = None, body: Any = None

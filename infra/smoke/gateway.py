@@ -36,6 +36,8 @@ class GatewaySteps:
     async def alive(self) -> str:
         """See that the process answers."""
         answer = await self._caller.expect(200, "GET", "/health", mend=GATEWAY_MEND)
+        if answer.body.get("status") != "alive":
+            raise StepError("something answers there, but it is no gateway of ours", "mend --url, or X0_API_PORT")
         return f"version {answer.body.get('version')} answered in {answer.seconds * 1000:.0f} ms"
 
     async def database(self) -> str:

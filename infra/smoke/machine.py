@@ -66,7 +66,7 @@ class PrefectSteps:
         """See that somebody takes up runs."""
         workers: list[dict[str, Any]] = await self._ask("POST", f"/work_pools/{pool}/workers/filter")
         now = SystemClock().now()
-        ages = {one["name"]: _age(one["last_heartbeat_time"], now) for one in workers}
+        ages = {one["name"]: _age(one["last_heartbeat_time"], now) for one in workers if one["last_heartbeat_time"]}
         young = {name: age for name, age in ages.items() if age <= WORKER_MAX_AGE_SECONDS}
         if not young:
             told = ", ".join(f"{name} {age:.0f} s ago" for name, age in ages.items()) or "nobody ever"

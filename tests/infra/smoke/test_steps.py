@@ -68,6 +68,13 @@ async def test_a_gateway_that_is_away_is_named_with_its_address():
         await GatewaySteps(caller, None).alive()
 
 
+@pytest.mark.parametrize("content", [b"<html>", b"[]", b"{}"])
+async def test_somebody_elses_server_is_no_gateway(content):
+    caller = Caller(answering(httpx.Response(200, content=content)))
+    with pytest.raises(StepError, match="no gateway of ours"):
+        await GatewaySteps(caller, None).alive()
+
+
 async def test_a_database_that_is_away_is_no_failure_of_the_watch(connect):  # noqa: F811 - the fixture
     steps = GatewaySteps(Caller(connect(BrokenStore(SourceUnavailable("Postgres", "refused")))), OPERATE)
     with pytest.raises(StepError, match="database: Postgres"):
