@@ -15,6 +15,7 @@ from models.joining import JoinRefused
 
 ANSWER_SECONDS = 30.0  # it makes a role, on a server that may be busy; nobody may be left waiting for ever
 ENVIRONMENT = "node.env"
+NAMED = "name.env"  # apart from the secrets: the actuator must know the name and has no use for them
 PLACES = "nodes"
 PRIVATE = 0o600
 
@@ -34,9 +35,9 @@ class Enrolment:
     has_key: bool
 
 
-def targets(folder: Path, name: str) -> tuple[Path, Path, Path]:
-    """Return where the environment, the key and the place go."""
-    return folder / ENVIRONMENT, folder / PUBLIC_NAME, folder / PLACES / f"{name}.json"
+def targets(folder: Path, name: str) -> tuple[Path, Path, Path, Path]:
+    """Return where the environment, the name, the key and the place go."""
+    return folder / ENVIRONMENT, folder / NAMED, folder / PUBLIC_NAME, folder / PLACES / f"{name}.json"
 
 
 def require_room(folder: Path, name: str) -> None:
@@ -100,14 +101,17 @@ def ask(
 
 
 def _enrolment(said: dict[str, str | None], *, base: str, name: str, folder: Path) -> Enrolment:
-    environment, key, place = targets(folder, name)
+    environment, named, key, place = targets(folder, name)
     lines = {
         "X0_MESH": said["mesh"],
         "DATABASE_URL": said["database_url"],
         "PREFECT_API_URL": f"{base}/api/prefect",
         "PREFECT_API_AUTH_STRING": said["prefect_auth"],
     }
-    files = {environment: "".join(f"{name}={_word(str(value))}\n" for name, value in lines.items())}
+    files = {
+        environment: "".join(f"{variable}={_word(str(value))}\n" for variable, value in lines.items()),
+        named: f"X0_NODE={_word(name)}\n",
+    }
     if said["control_pub"] is not None:
         files[key] = said["control_pub"]
     if said["place"] is not None:

@@ -46,10 +46,11 @@ def test_what_the_gateway_says_stands_in_private_files(tmp_path: Path):
     assert NodePlace.load(tmp_path / "etc/nodes/n7.json").node == "n7"
     files = [one for one in (tmp_path / "etc").rglob("*") if one.is_file()]
     assert {one.stat().st_mode & 0o777 for one in files} == {0o600}
-    assert len(files) == 3
+    assert len(files) == 4
+    assert (tmp_path / "etc/name.env").read_text() == "X0_NODE=n7\n"
 
 
-@pytest.mark.parametrize("there", ["node.env", "control.pub", "nodes/n7.json"])
+@pytest.mark.parametrize("there", ["node.env", "name.env", "control.pub", "nodes/n7.json"])
 def test_what_stands_already_is_never_overwritten(tmp_path: Path, there: str):
     found = asked(tmp_path, answering())
     (tmp_path / "nodes").mkdir()
@@ -64,7 +65,7 @@ def test_what_stands_already_is_never_overwritten(tmp_path: Path, there: str):
 
 def test_a_gateway_without_key_and_place_makes_a_node_that_is_watched_only(tmp_path: Path):
     found = asked(tmp_path, answering(control_pub=None, place=None))
-    assert (found.has_key, found.has_place, len(found.files)) == (False, False, 1)
+    assert (found.has_key, found.has_place, len(found.files)) == (False, False, 2)
 
 
 @pytest.mark.parametrize(
