@@ -12,6 +12,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.flows import Flow
 from prefect.types.entrypoint import EntrypointType
+from prefect.workers.process import ProcessWorker
 
 from flows.collection import CollectParameters, collect_node
 from flows.healing import HealParameters, WatchParameters, heal_mesh, watch_mesh
@@ -119,7 +120,10 @@ async def apply(rows: Sequence[Planned], *, with_pool: bool = True) -> dict[str,
     """
     if with_pool:
         async with get_client() as client:
-            await client.create_work_pool(WorkPoolCreate(name=POOL, type="process"), overwrite=True)
+            # A pool without a template makes the first worker write it, which a node's worker has no right to.
+            template = ProcessWorker.get_default_base_job_template()
+            wish = WorkPoolCreate(name=POOL, type="process", base_job_template=template)
+            await client.create_work_pool(wish, overwrite=True)
     made = {}
     for row in rows:
         deployment = await row.flow.ato_deployment(
