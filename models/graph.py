@@ -5,7 +5,7 @@ The only file that knows networkx.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import pairwise
 
 import networkx as nx
@@ -66,8 +66,8 @@ def bridges(mesh: Mesh, without: Collection[LinkId] = ()) -> frozenset[LinkId]:
     )
 
 
-def paths(mesh: Mesh, costs: Mapping[LinkId, int]) -> dict[Pair, tuple[LinkId, ...]]:
-    """Return the cheapest path of every ordered pair that has one.
+def paths(mesh: Mesh, costs: Mapping[LinkId, int]) -> Mapping[Pair, tuple[LinkId, ...]]:
+    """Return the cheapest path of every ordered pair that has one, worked out when a pair of its origin is asked for.
 
     Args:
         mesh: As declared.
@@ -77,28 +77,60 @@ def paths(mesh: Mesh, costs: Mapping[LinkId, int]) -> dict[Pair, tuple[LinkId, .
         (from, to) -> links in travelling order. Ties go to fewer links, then to the order of declaration, so that
         the answer is the same each time (a routing daemon may choose otherwise among equals).
     """
-    best: dict[Pair, tuple[int, LinkId]] = {}
-    graph: nx.Graph[NodeId] = nx.Graph()
-    graph.add_nodes_from(node.id for node in mesh.nodes)
-    for link in mesh.links:
-        cost = costs.get(link.id, link.cost)
-        a, b = link.nodes
-        if (a, b) not in best or cost < best[a, b][0]:
-            best[a, b] = best[b, a] = (cost, link.id)
-            # A thousandth of the least cost unit a hop prefers fewer hops without overruling any real difference.
-            graph.add_edge(a, b, weight=cost * 1000 + 1)
-    found: dict[Pair, tuple[LinkId, ...]] = {}
-    for source, (_, ways) in nx.all_pairs_dijkstra(graph):
-        for target, way in ways.items():
-            if source != target:
-                found[source, target] = tuple(best[step][1] for step in pairwise(way))
-    return found
+    return _Paths(mesh, costs)
 
 
-def affected_pairs(mesh: Mesh, element: Element, costs: Mapping[LinkId, int]) -> frozenset[Pair]:
-    """Return the ordered pairs whose path uses the element: crosses the link, or starts, passes or ends at the node."""
+class _Paths(Mapping[Pair, tuple[LinkId, ...]]):
+    """A mesh has the square of its nodes of pairs; whoever asks about a few should not wait for all."""
+
+    def __init__(self, mesh: Mesh, costs: Mapping[LinkId, int]) -> None:
+        self._best: dict[Pair, tuple[int, LinkId]] = {}
+        self._graph: nx.Graph[NodeId] = nx.Graph()
+        self._graph.add_nodes_from(node.id for node in mesh.nodes)
+        self._found: dict[NodeId, dict[NodeId, tuple[LinkId, ...]]] = {}
+        for link in mesh.links:
+            cost = costs.get(link.id, link.cost)
+            a, b = link.nodes
+            if (a, b) not in self._best or cost < self._best[a, b][0]:
+                self._best[a, b] = self._best[b, a] = (cost, link.id)
+                # A thousandth of the least cost unit a hop prefers fewer hops without overruling any real difference.
+                self._graph.add_edge(a, b, weight=cost * 1000 + 1)
+
+    def __getitem__(self, pair: Pair) -> tuple[LinkId, ...]:
+        return self._of(pair[0])[pair[1]]
+
+    def __iter__(self) -> Iterator[Pair]:
+        return ((source, target) for source in self._graph for target in self._of(source))
+
+    def __len__(self) -> int:
+        return sum(len(self._of(source)) for source in self._graph)
+
+    def _of(self, source: NodeId) -> dict[NodeId, tuple[LinkId, ...]]:
+        if source not in self._found:
+            ways = nx.single_source_dijkstra_path(self._graph, source) if source in self._graph else {}
+            self._found[source] = {
+                target: tuple(self._best[step][1] for step in pairwise(way))
+                for target, way in ways.items()
+                if target != source
+            }
+        return self._found[source]
+
+
+def affected_pairs(
+    mesh: Mesh, element: Element, costs: Mapping[LinkId, int], *, among: Iterable[Pair] | None = None
+) -> frozenset[Pair]:
+    """Return the ordered pairs whose path uses the element: crosses the link, or starts, passes or ends at the node.
+
+    Args:
+        mesh: As declared.
+        element: A link or a node.
+        costs: As `paths`.
+        among: The pairs to choose from; all of them otherwise, which a large mesh has too many of.
+    """
     ways = paths(mesh, costs)
-    if element.kind is ElementKind.LINK:
-        return frozenset(pair for pair, way in ways.items() if element.name in way)
-    touching = {link.id for link in mesh.links_of(NodeId(element.name))}
-    return frozenset(pair for pair, way in ways.items() if touching & set(way))
+    links = (
+        {LinkId(element.name)}
+        if element.kind is ElementKind.LINK
+        else {link.id for link in mesh.links_of(NodeId(element.name))}
+    )
+    return frozenset(pair for pair in (ways if among is None else among) if links & set(ways.get(pair, ())))

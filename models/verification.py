@@ -83,16 +83,20 @@ def begin(
     """
     pairs: set[Pair] = set()
     element = remedy.cause.element
+    losses = detector.losses(now, now - BEFORE)
+    link = LinkId(element.name) if element is not None and element.kind is ElementKind.LINK else None
     if element is not None:
-        pairs |= affected_pairs(mesh, element, costs)
-        if remedy.cause.fault is FaultKind.NODE_DEAD:
-            # Nothing brings back the pairs that end at a dead node; those that passed it are what routing repairs.
-            pairs = {one for one in pairs if element.name not in one}
+        pairs |= affected_pairs(mesh, element, costs, among=losses.pairs)
+    if element is not None and link is not None and not pairs:
+        # Nobody probes a pair that crosses it. Its ends, which do if any pair does, stand for them: unproven.
+        a, b = mesh.link(link).nodes
+        pairs |= affected_pairs(mesh, element, costs, among=((a, b), (b, a)))
+    if element is not None and remedy.cause.fault is FaultKind.NODE_DEAD:
+        # Nothing brings back the pairs that end at a dead node; those that passed it are what routing repairs.
+        pairs = {one for one in pairs if element.name not in one}
     unreachable = [one.facts for one in incident.symptoms if one.kind is SymptomKind.UNREACHABLE]
     if remedy.cause.fault is not FaultKind.NODE_DEAD:
         pairs |= {(NodeId(str(one["from"])), NodeId(str(one["to"]))) for one in unreachable}
-    link = LinkId(element.name) if element is not None and element.kind is ElementKind.LINK else None
-    losses = detector.losses(now, now - BEFORE)
     gone = _ends_at_dead(remedy)
     before = (_of_pairs(losses, pairs), _of_controls(losses, pairs, gone))
     hashed = remedy.plan_hash if remedy.actions else ""

@@ -172,6 +172,12 @@ def test_paths_follow_costs_and_tell_who_is_affected():
     affected = affected_pairs(MESH, Element.of_link(LinkId("n1--n2")), {})
     assert way in affected
     assert (NodeId("n4"), NodeId("n5")) not in affected
+    assert affected_pairs(MESH, Element.of_link(LinkId("n1--n2")), {}, among=[way]) == {way}
+    ways = paths(MESH, {})
+    assert len(ways) == len(list(ways)) == 30
+    assert (way[0], way[0]) not in ways
+    assert (way[0], NodeId("n9")) not in ways
+    assert (NodeId("n9"), way[0]) not in ways
 
 
 def test_a_carrier_that_is_just_gone_may_be_flapping_and_is_down_once_it_stays_away():

@@ -64,6 +64,20 @@ def test_a_remedy_that_moves_nothing_is_not_healed_once_it_had_its_time():
     assert found[-1][1].verdict is Verdict.NOT_HEALED
 
 
+def test_where_nobody_probes_a_pair_across_the_link_nothing_is_proven():
+    simulated = World(MESH, np.random.default_rng(1))
+    simulated.reach = {pair: tally for pair, tally in simulated.reach.items() if {*pair[:2]} == {"n3", "n4"}}
+    detector, trial = Detector(MESH), None
+    for now, samples in simulated.run(ACTED + 8):
+        detector.observe(samples)
+        if now >= ACTED and trial is None:
+            trial = begin(INCIDENT, REMEDY, MESH, detector, costs={}, now=moment(now))
+    assert trial.pairs == {("n1", "n2"), ("n2", "n1")}
+    verdict = judge(trial, detector, now=moment(now))
+    assert verdict.verdict is Verdict.INCONCLUSIVE
+    assert "not enough probes" in verdict.reason
+
+
 def test_harm_to_others_is_worse():
     def harm(t, *where):
         other = lossy("n4--n5", 1, start=ACTED, classes=[DATA])
