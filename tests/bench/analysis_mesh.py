@@ -54,8 +54,7 @@ class BusyMesh:
         window: What the watcher asks.
         now: Its newest second.
         since: When the incident in view began.
-        ill: The elements it disturbs: links that lose all data on both ways.
-        share: So many links are ill, as a share of the number of nodes; one at least.
+        ill: What it disturbs: links that lose all data on both ways, as many as `share` of the nodes, at least one.
     """
 
     def __init__(self, mesh: Mesh, share: float, rng: np.random.Generator) -> None:
