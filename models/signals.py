@@ -31,8 +31,10 @@ _NORMAL = 1.4826
 # never an absolute number, so that a unit may be scaled.
 _FLOOR_OF_MEDIAN = 0.05
 _FLOOR_OF_RANGE = 0.05
-# The 95th percentile of a normal past lies this many standard deviations from its median.
-_USUAL_SHARE, _USUAL = 0.95, 1.645
+# The 90th percentile of a normal past lies this many standard deviations from its median.
+_USUAL_SHARE, _USUAL = 0.9, 1.2816
+# An alarm may come late: the newest tenth of the past may hold what it is to be compared with.
+_OLDER = 0.9
 # Beyond this a distance tells nothing more, and one broken counter would drown the rest.
 _FARTHEST = 100.0
 
@@ -89,13 +91,21 @@ def baseline(snapshot: Snapshot) -> Baseline:
     measured = np.isfinite(past).sum(axis=0)
     # Without a direction, worse is farther from the median.
     ordered = np.sort(np.where(sign == 0, spread, past * np.where(sign == 0, 1.0, sign)), axis=0)
-    # A past with two levels has a small median deviation; its own worst twentieth is not news.
-    place = np.maximum(measured * _USUAL_SHARE - 1, 0).astype(np.int64)
-    usual = np.take_along_axis(ordered, place[None], axis=0)[0] - np.where(sign == 0, 0.0, sign * median)
-    scale = np.fmax(np.maximum(_NORMAL * median_of_measured(spread), usual / _USUAL), _floors(snapshot, median))
+    usual = _usual(past, median, sign)
+    scale = np.fmax(np.maximum(_NORMAL * median_of_measured(spread), usual), _floors(snapshot, median))
     scale = np.where(measured >= NEEDED_ROWS, scale, np.nan)
     median, scale = np.where(events, 0.0, median), np.where(events, 1.0, scale)
     return Baseline(median, scale, ordered, measured, sign)
+
+
+def _usual(past: FloatArray, median: FloatArray, sign: FloatArray) -> FloatArray:
+    """(N, S) standard deviation by the worst tenth: of a past with two levels the median deviation is too small."""
+    older = past[: max(int(_OLDER * len(past)), 1)]
+    away = np.sort(
+        np.where(sign == 0, np.abs(older - median), (older - median) * np.where(sign == 0, 1.0, sign)), axis=0
+    )
+    place = np.maximum(np.isfinite(away).sum(axis=0) * _USUAL_SHARE - 1, 0).astype(np.int64)
+    return np.asarray(np.take_along_axis(away, place[None], axis=0)[0] / _USUAL)
 
 
 def _floors(snapshot: Snapshot, median: FloatArray) -> FloatArray:

@@ -30,7 +30,7 @@ def scores(one: Snapshot) -> tuple[float, float]:
     return float(found.z[0, 0, 0]), float(found.tail[0, 0, 0])
 
 
-PAST = [8.0, 9.0, 10.0, 10.0, 10.0, 11.0, 12.0, 12.0, 8.0]
+PAST = [8.0, 9.0, 9.0, 10.0, 10.0, 11.0, 11.0, 12.0, 10.0]
 
 
 def test_z_is_distance_from_the_median_in_robust_deviations():
@@ -78,9 +78,14 @@ def test_squashing_keeps_order_and_sign():
 
 
 def test_a_level_the_past_was_at_now_and_then_is_no_news():
-    two_levels = [10.0] * 34 + [14.0, 14.1, 13.9, 14.0] + [10.1, 9.9]
+    two_levels = [10.0] * 14 + [14.0, 14.1, 13.9, 14.0, 14.2] + [10.1] * 11 + [9.9] * 10
     assert scores(snapshot(two_levels, 14.0))[0] < 2
     assert scores(snapshot([10.0] * 40, 14.0))[0] > 7
+
+
+def test_an_alarm_that_comes_late_makes_its_fault_no_usual_level():
+    late = [10.0] * 36 + [14.0] * 4
+    assert scores(snapshot(late, 14.0))[0] > 5
 
 
 def test_a_share_of_success_is_measured_from_its_best():
