@@ -64,6 +64,11 @@ class Street:
     strays: dict[str, int] = field(default_factory=dict)
     _tokens: dict[int, str] = field(default_factory=dict)
 
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """Return what the shops present."""
+        return tuple(self._tokens.values())
+
     async def make_tokens(self, customers: int) -> None:
         """Give every ten customers of the API a web shop of their own."""
         for shop in range(customers // ORDERS_A_TOKEN + 1):
