@@ -20,6 +20,7 @@ from tests.bench.report import Row
 ELEMENT, KIND, BOTH, NO_KIND_UNDER = 0.90, 0.85, 0.75, 0.70
 LOUD = 0.5
 TOP = 3
+FEW = 5  # drawn from fewer, a kind hardly ever differs from itself, and the interval would claim certainty
 PEERS = tuple(one for one in Method if one is not Method.CYCLE)
 
 Judge = Callable[[Replayed, Method], float]
@@ -157,8 +158,10 @@ def _macro(metric: str, groups: Sequence[Sequence[Replayed]], judge: Judge, *, g
     )
 
 
-def _macro_interval(groups: Sequence[Sequence[Replayed]], judge: Judge, *, seed: int) -> Interval:
-    """Resample within each kind, so that each kind stays in."""
+def _macro_interval(groups: Sequence[Sequence[Replayed]], judge: Judge, *, seed: int) -> Interval | None:
+    """Resample within each kind, so that each kind stays in; None where a kind has too few to resample."""
+    if min(map(len, groups)) < FEW:
+        return None
     rng = np.random.default_rng(seed)
     hits = [np.array([judge(one, Method.CYCLE) for one in group]) for group in groups]
     drawn = np.mean([rng.choice(one, size=(2000, len(one))).mean(axis=1) for one in hits], axis=0)

@@ -145,6 +145,7 @@ def test_a_kind_counts_as_much_as_any_other_and_a_method_that_said_nothing_was_w
     other = Replayed("mtu-0", "mtu", 0, ((LINK, FaultKind.MTU),), START, (), {Method.CYCLE: 0.6}, 14.0, 1.0)
     rows = {(one.case, one.metric): one for one in summary.rows([*many, other], seed=1)}
     assert rows["macro", "right_element"].value == 0.5
+    assert rows["macro", "right_element"].interval is None
     assert rows["macro", "right_element"].peers["rules"] == 0.5
     assert rows["macro", "right_element"].peers["causal"] == 0
     assert rows["grey", "right_kind"].value == 1

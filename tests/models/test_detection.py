@@ -11,7 +11,7 @@ from models.correlation import correlate
 from models.detection import Detector
 from models.incident import Diagnosis, FaultKind, Incident, IncidentId, IncidentState, Symptom, SymptomKind
 from models.mesh import Element, LinkId
-from models.rules import RulesDiagnostician
+from models.rules import A_LOOK, RulesDiagnostician
 from models.telemetry import Drift, DriftKind, TrafficClass
 from tests.models.samples import DATA, LARGE, Flow, World, lossy, moment, ring_with_chord, with_drift
 
@@ -37,7 +37,9 @@ def watched(simulated: World, seconds: float) -> list[tuple[float, tuple[Symptom
 def diagnosed(symptoms: tuple[Symptom, ...], now: float) -> list[Diagnosis]:
     return [
         RulesDiagnostician().diagnose(
-            Incident(IncidentId(f"i{index}"), MESH.name, IncidentState.OPEN, moment(now), group), MESH, at=moment(now)
+            Incident(IncidentId(f"i{index}"), MESH.name, IncidentState.OPEN, moment(now), group),
+            MESH,
+            at=moment(now) + A_LOOK,
         )
         for index, group in enumerate(correlate(symptoms, MESH))
     ]
