@@ -47,17 +47,26 @@ def load_tvdiag(root: Path) -> tuple[Case, ...]:
 
 
 def _alerts(raw: dict[str, Any], index: str) -> Alerts:
+    metrics, calls, logs = ([_names(row) for row in raw[name][index]] for name in ("metrics", "traces", "logs"))
     return Alerts(
-        elements=tuple(raw["nodes"][index]),
-        metrics=tuple((who, metric, direction) for who, *_, metric, direction in raw["metrics"][index]),
-        calls=tuple((caller, callee, operation, kind) for caller, callee, operation, kind in raw["traces"][index]),
-        logs=tuple((who, template) for who, template in raw["logs"][index]),
+        elements=_names(raw["nodes"][index]),
+        metrics=tuple((who, metric, direction) for who, *_, metric, direction in metrics),
+        calls=tuple((caller, callee, operation, kind) for caller, callee, operation, kind in calls),
+        logs=tuple((who, template) for who, template in logs),
     )
+
+
+def _names(row: list[Any]) -> tuple[str, ...]:
+    """Return a row as text; templates and kinds of alert may be written as numbers."""
+    strange = [one for one in row if not isinstance(one, str | int)]
+    if strange:
+        raise TypeError(f"{strange[0]!r} is no name")
+    return tuple(str(one) for one in row)
 
 
 def _case(label: dict[str, str], values: FloatArray, raw: dict[str, Any], signals: tuple[SignalSpec, ...]) -> Case:
     index = label["index"]
-    elements = tuple(raw["nodes"][index])
+    elements = _names(raw["nodes"][index])
     edges = sorted({(a, b) for a, b in raw["edges"][index]})
     snapshot = Snapshot(
         elements=elements,

@@ -146,6 +146,19 @@ def test_tvdiag_counts_what_is_usual_in_the_training_side_alone(tmp_path):
     assert cases[0].snapshot.values[0, 0, news] == pytest.approx(-np.log(0.5 / 2))  # none but itself
 
 
+@pytest.mark.parametrize(("row", "said"), [(["a", 17], None), (["a", ["b"]], "no name"), (["a", None], "no name")])
+def test_tvdiag_takes_a_template_that_is_a_number_and_refuses_what_is_no_name(tmp_path, row, said):
+    for name, one in {"metrics": [], "traces": [], "logs": [row], "nodes": ["a"], "edges": []}.items():
+        write(tmp_path / f"raw/{name}.json", json.dumps({"1": one}))
+    write(tmp_path / "label.csv", "index,instance,anomaly_type,data_type\n1,a,oom,train\n")
+    if said is None:
+        (case,) = load_tvdiag(tmp_path)
+        assert "log 17" in {spec.name for spec in case.snapshot.signals}
+        return
+    with pytest.raises(DatasetInvalid, match=said):
+        load_tvdiag(tmp_path)
+
+
 def test_tvdiag_refuses_labels_without_alerts(tmp_path):
     for name in ("metrics", "traces", "logs", "nodes", "edges"):
         write(tmp_path / f"raw/{name}.json", "{}")
