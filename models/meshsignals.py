@@ -206,7 +206,8 @@ def node_columns(sample: Sample) -> tuple[Columns, Columns]:
     host = sample.host
     if host is not None:
         states[NodeState.CPU_PRESSURE] = host.cpu_pressure
-        states[NodeState.DAEMON_AWAY] = float(host.daemon is not DaemonState.RUNNING)
+        if host.daemon is not DaemonState.UNDECLARED:
+            states[NodeState.DAEMON_AWAY] = float(host.daemon is not DaemonState.RUNNING)
         counts[NodeCount.FORWARDED] = host.forwarded
         counts[NodeCount.ADDRESS_ERRORS] = host.address_errors
         counts[NodeCount.NO_ROUTES] = host.no_routes

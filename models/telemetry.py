@@ -133,6 +133,8 @@ class DaemonState(StrEnum):
     RUNNING = "running"
     STOPPED = "stopped"
     ABSENT = "absent"
+    UNDECLARED = "undeclared"
+    """The node has none to look after, so none is missed."""
 
 
 class DropClass(StrEnum):

@@ -175,7 +175,7 @@ class LinuxSenses:
             address_errors=ip["InAddrErrors"],
             # Some kernels do not show arrivals without a route in this file.
             no_routes=ip["OutNoRoutes"] + ip.get("InNoRoutes", 0),
-            daemon=look(self._place.daemon) if self._place.daemon else DaemonState.ABSENT,
+            daemon=look(self._place.daemon) if self._place.daemon else DaemonState.UNDECLARED,
             memory_pressure=self._memory.measured(),
             io_pressure=self._io.measured(),
             softirq_share=self._softirq.share(),

@@ -12,7 +12,7 @@ from models.detection import Detector
 from models.incident import Diagnosis, FaultKind, Incident, IncidentId, IncidentState, Symptom, SymptomKind
 from models.mesh import Element, LinkId
 from models.rules import A_LOOK, RulesDiagnostician
-from models.telemetry import Drift, DriftKind, TrafficClass
+from models.telemetry import DaemonState, Drift, DriftKind, TrafficClass
 from tests.models.samples import DATA, LARGE, Flow, World, lossy, moment, ring_with_chord, with_drift
 
 MESH = ring_with_chord()
@@ -167,6 +167,14 @@ def test_a_node_whose_samples_stop_is_not_a_fault_of_the_mesh():
     seen = watched(
         world(10, flows=[FIFTY], reading=lambda t, one: None if one.node == "n2" and t >= FAULT else one), 18
     )
+    assert [symptoms for _, symptoms in seen if symptoms] == []
+
+
+def test_a_node_without_a_routing_daemon_misses_none():
+    def bare(_, sample):
+        return replace(sample, host=replace(sample.host, daemon=DaemonState.UNDECLARED))
+
+    seen = watched(world(11, flows=[FIFTY], reading=bare), 12)
     assert [symptoms for _, symptoms in seen if symptoms] == []
 
 

@@ -11,6 +11,7 @@ import pytest
 from infra.node.place import NodePlace
 from infra.node.senses import LinuxSenses, PressureGauge, SoftirqGauge, configuration_of, cpu_ticks, squeezes
 from models.mesh import NodeId
+from models.telemetry import DaemonState
 
 STAT = "cpu  {user} 10 20 {idle} 5 0 {softirq} 2 7 7\ncpu0 1 1 1 1 1 1 1 1 1 1\nintr 5\n"
 
@@ -56,6 +57,7 @@ def test_this_machines_pressure_and_software_interrupts_are_within_their_bounds_
     with closing(LinuxSenses(place)) as senses:
         host = senses.host()
     assert host is not None
+    assert host.daemon is DaemonState.UNDECLARED  # none is named in the place, so none is missed
     for share in (host.memory_pressure, host.io_pressure, host.softirq_share):
         assert share is None or 0 <= share <= 1
     assert ("pressure" in host.missing()) == (not Path("/proc/pressure/io").exists())
