@@ -130,7 +130,12 @@ class Reception:
     def _database_for(self, role: str, password: str) -> str:
         """Return the app database's address as a node reaches it, with its own credentials."""
         told, own = self._settings.node_database, self._settings.database_url
-        address = parsed(f"{DRIVER}://{told}") if told else parsed(own.get_secret_value()) if own else None
+        try:
+            address = parsed(f"{DRIVER}://{told}") if told else parsed(own.get_secret_value()) if own else None
+        except ConfigurationInvalid:
+            if not told:
+                raise
+            raise ConfigurationInvalid("X0_NODE_DATABASE is no address", "write HOST:PORT/DATABASE") from None
         # A socket of this machine is a way in only for who was told so: the private cluster lets no node in.
         if address is None or not (address.host or (told and "host" in address.query)):
             raise ConfigurationInvalid(

@@ -217,6 +217,12 @@ async def test_where_no_node_could_reach_the_database_no_token_is_made(store, cl
     await Reception(store, clock, open_to_nodes).make_token(node=None, lasts=HOUR, by="cli:root")
 
 
+async def test_an_address_for_nodes_that_is_none_is_named(store, clock, settings):
+    told = settings.model_copy(update={"node_database": "db:port/app"})
+    with pytest.raises(ConfigurationInvalid, match="X0_NODE_DATABASE is no address"):
+        await Reception(store, clock, told).make_token(node=None, lasts=HOUR, by="cli:root")
+
+
 async def test_no_secret_of_a_joining_is_logged(gateway, reception, capsys):
     log = io.StringIO()
     configure(log)
