@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from base64 import b64decode
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from infra.node.place import NodePlace
 from infra.node.signing import PUBLIC_NAME
@@ -30,7 +32,7 @@ class Enrolment:
         has_key: The public half of the control key came along.
     """
 
-    files: dict[Path, str]
+    files: dict[Path, bytes]
     has_place: bool
     has_key: bool
 
@@ -112,12 +114,14 @@ def _enrolment(said: dict[str, str | None], *, base: str, name: str, folder: Pat
         environment: "".join(f"{variable}={_word(str(value))}\n" for variable, value in lines.items()),
         named: f"X0_NODE={_word(name)}\n",
     }
+    written = {path: text.encode() for path, text in files.items()}
     if said["control_pub"] is not None:
-        files[key] = said["control_pub"]
+        written[key] = b64decode(said["control_pub"], validate=True)
+        Ed25519PublicKey.from_public_bytes(written[key])
     if said["place"] is not None:
         NodePlace.model_validate_json(said["place"])
-        files[place] = said["place"]
-    return Enrolment(files, has_place=place in files, has_key=key in files)
+        written[place] = said["place"].encode()
+    return Enrolment(written, has_place=place in written, has_key=key in written)
 
 
 def _word(value: str) -> str:
@@ -138,7 +142,7 @@ def write(enrolment: Enrolment) -> None:
         growing = path.with_name(f".{path.name}.new")
         try:
             handle = os.open(growing, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE)
-            with os.fdopen(handle, "w") as file:
+            with os.fdopen(handle, "wb") as file:
                 os.fchmod(file.fileno(), PRIVATE)
                 file.write(content)
                 file.flush()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from base64 import b64encode
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -35,7 +36,7 @@ class Welcome:
         node: Its name there.
         database_url: The app database, with a role that is this node's alone.
         prefect_auth: `user:password` at the gateway's door to Prefect.
-        control_pub: The key that orders are signed with, its public half; None where the gateway has no copy.
+        control_pub: The key that orders are signed with, its public half in base64; None where the gateway has no copy.
         place: The node's place as declared, JSON; None where none is.
     """
 
@@ -94,14 +95,15 @@ class Reception:
             raise JoinRefused(f"this gateway is of mesh {self._settings.mesh}, not {mesh}")
         password, shown = secrets.token_urlsafe(SECRET_BYTES), secrets.token_urlsafe(SECRET_BYTES)
         one = JoinedNode(mesh, node, role_of(mesh, node), digest_of(shown), self._clock.now())
-        place, control_pub = self._place(node), self._control_pub()
-        database_url = self._database_for(one.role, password)
         digest = digest_of(secret)
         async with self._store.unit() as unit:
             token = await unit.joins.token(digest)
             declared = await unit.meshes.load(mesh)
             known = await unit.joins.get(mesh, node)
             admit(token, node, mesh=mesh, declared=declared, joined=known, now=self._clock.now())
+            # Only now: what this installation lacks is nothing to tell a stranger.
+            place, control_pub = self._place(node), self._control_pub()
+            database_url = self._database_for(one.role, password)
             await unit.joins.use_token(digest, by=node)
             await unit.joins.admit(one, password=password)
             before = declared or Mesh(mesh, (), ())
@@ -150,4 +152,4 @@ class Reception:
 
     def _control_pub(self) -> str | None:
         file: Path = self._settings.state / PUBLIC_NAME
-        return file.read_text() if file.exists() else None
+        return b64encode(file.read_bytes()).decode() if file.exists() else None

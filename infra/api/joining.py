@@ -33,7 +33,7 @@ class WelcomeView(View):
     node: str
     database_url: str = Field(description="The app database, with a role that is this node's alone.")
     prefect_auth: str = Field(description="`user:password` for /api/prefect on this gateway.")
-    control_pub: str | None = Field(description="Public half of the key that orders are signed with.")
+    control_pub: str | None = Field(description="Public half of the key that orders are signed with, base64.")
     place: str | None = Field(description="The node's place as declared, JSON.")
 
 

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from infra.enrol import ask, require_room, write
 from infra.node.place import NodePlace
+from infra.node.signing import load_public_key
 from models.errors import ConfigurationInvalid, MeshError, RefusedError, SourceUnavailable
 from models.joining import JoinRefused
 
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key().public_bytes_raw()
 SAID: dict[str, Any] = {
     "mesh": "lab",
     "node": "n7",
     "database_url": "postgresql+asyncpg://x0_node_lab_n7:secret@db/app",
     "prefect_auth": "n7:shown",
-    "control_pub": "the public half",
+    "control_pub": b64encode(KEY).decode(),
     "place": NodePlace(mesh="lab", node="n7", address="10.42.0.7", folder=Path("/var/lib/n7")).model_dump_json(),
 }
 
@@ -42,7 +46,8 @@ def test_what_the_gateway_says_stands_in_private_files(tmp_path: Path):
         "PREFECT_API_URL": "https://gateway/api/prefect",
         "PREFECT_API_AUTH_STRING": "n7:shown",
     }
-    assert (tmp_path / "etc/control.pub").read_text() == "the public half"
+    assert (tmp_path / "etc/control.pub").read_bytes() == KEY
+    load_public_key(tmp_path / "etc/control.pub")
     assert NodePlace.load(tmp_path / "etc/nodes/n7.json").node == "n7"
     files = [one for one in (tmp_path / "etc").rglob("*") if one.is_file()]
     assert {one.stat().st_mode & 0o777 for one in files} == {0o600}
@@ -78,6 +83,7 @@ def test_a_gateway_without_key_and_place_makes_a_node_that_is_watched_only(tmp_p
         (httpx.MockTransport(lambda _: httpx.Response(404, json={})), SourceUnavailable, "HTTP 404"),
         (answering(database_url="postgresql://x\nX0_STATE=/"), SourceUnavailable, "not as ours does"),
         (answering(place="{}"), SourceUnavailable, "not as ours does"),
+        (answering(control_pub="bm8ga2V5"), SourceUnavailable, "not as ours does"),
     ],
 )
 def test_what_the_gateway_refuses_is_told_in_its_words(tmp_path: Path, transport, kind: type[MeshError], sentence: str):

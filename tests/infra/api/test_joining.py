@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+from base64 import b64decode
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +19,7 @@ from infra.api.app import create_app
 from infra.join import Reception
 from infra.log import configure
 from infra.node.place import NodePlace
+from infra.node.signing import create_key
 from infra.prefect_door import PrefectDoor
 from infra.settings import Settings
 from models.errors import ConfigurationInvalid
@@ -31,7 +33,7 @@ OWN = "postgresql+asyncpg://control:hunter2@db.example:5432/app?ssl=require"
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    (tmp_path / "control.pub").write_text("the public half")
+    create_key(tmp_path)
     made = Settings(mesh="lab", state=tmp_path, places=tmp_path / "places")
     return made.model_copy(update={"database_url": SecretStr(OWN)})
 
@@ -61,14 +63,15 @@ async def join(gateway: httpx.AsyncClient, token: str, node: str = "n1", mesh: s
     )
 
 
-async def test_a_machine_with_a_token_becomes_a_node_with_credentials_of_its_own(gateway, reception, store):
+async def test_a_machine_with_a_token_becomes_a_node_with_credentials_of_its_own(gateway, reception, store, settings):
     token = await reception.make_token(node=None, lasts=HOUR, by="cli:root")
     said = (await join(gateway, token)).json()
     address = make_url(said["database_url"])
     assert (address.host, address.database, address.username) == ("db.example", "app", role_of("lab", "n1"))
     assert address.query == {"ssl": "require"}
     assert "hunter2" not in json.dumps(said)
-    assert (said["control_pub"], said["place"]) == ("the public half", None)
+    assert b64decode(said["control_pub"]) == (settings.state / "control.pub").read_bytes()
+    assert said["place"] is None
     async with store.unit() as unit:
         joined = await unit.joins.get("lab", "n1")
     name, _, shown = said["prefect_auth"].partition(":")
@@ -221,6 +224,12 @@ async def test_an_address_for_nodes_that_is_none_is_named(store, clock, settings
     told = settings.model_copy(update={"node_database": "db:port/app"})
     with pytest.raises(ConfigurationInvalid, match="X0_NODE_DATABASE is no address"):
         await Reception(store, clock, told).make_token(node=None, lasts=HOUR, by="cli:root")
+
+
+async def test_a_stranger_is_refused_and_learns_nothing_of_what_the_installation_lacks(store, clock, settings):
+    told = Reception(store, clock, settings.model_copy(update={"database_url": None}))
+    with pytest.raises(JoinRefused):
+        await told.join("made up", "n1", mesh="lab")
 
 
 async def test_no_secret_of_a_joining_is_logged(gateway, reception, capsys):
