@@ -29,6 +29,7 @@ from models.telemetry import (
     TrafficClass,
     TrafficCount,
 )
+from tests.models.samples import PROBE_RATES
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PERIOD_S = 0.5
@@ -43,12 +44,6 @@ RATES = {
     (TrafficClass.DATA, SizeClass.SMALL): 8.0,
     (TrafficClass.DATA, SizeClass.LARGE): 4.0,
     (TrafficClass.DATA, SizeClass.MEDIUM): 50.0,
-}
-PROBES = {
-    (ProbeKind.NEIGHBOUR, SizeClass.SMALL): 2.0,
-    (ProbeKind.NEIGHBOUR, SizeClass.LARGE): 1.0,
-    (ProbeKind.TRANSIT, SizeClass.SMALL): 4.0,
-    (ProbeKind.TRANSIT, SizeClass.LARGE): 2.0,
 }
 REACH = {SizeClass.SMALL: 2.0, SizeClass.LARGE: 1.0}
 
@@ -105,7 +100,7 @@ class Reports:
     def _probes(self, node: NodeId, link: Link, at: float) -> Iterator[LinkProbeReading]:
         end = link.end_at(node)
         settled_s = max(0.0, at - TIMEOUT_S)
-        for (kind, size), rate in PROBES.items():
+        for (kind, size), rate in PROBE_RATES.items():
             is_lost = kind is ProbeKind.TRANSIT and self._is_lost(link, TrafficClass.DATA)
             answered_s = min(settled_s, self.fault_s) if is_lost else settled_s
             counts = (int(rate * one) for one in (at, settled_s, answered_s, answered_s))
