@@ -21,6 +21,7 @@ from models.linkwatch import Finding, LinkWatch
 from models.mesh import Element, Link, LinkId, Mesh, NodeId
 from models.nodesigns import Look, instant, node_symptoms
 from models.patience import greatest
+from models.regions import Outlook, Place, Region, joined, whole
 from models.telemetry import Direction, ProbeKind, Sample, SizeClass, TrafficClass
 from models.tuning import Tuning
 
@@ -33,8 +34,8 @@ _MAYBE_DEAD = 0.5
 # Everything together is many more packets, so that a lossy link cannot be taken for one that may be dead.
 _LIKELY_DEAD = 0.75
 _CONTROL = (TrafficClass.ROUTING, TrafficClass.PROBE)
-# When more links than this lose probes at once, the prober's host is the likelier cause (a dead node has few links).
-_MANY_LINKS, _MANY_SHARE = 4, 0.6
+# The parts of the list of symptoms, in this order.
+_LINKS, _NODES, _SILENT = range(3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +74,28 @@ class Detector:
     """Keeps the nodes' recent past and says what is wrong with which element.
 
     Feed it with `observe`, ask with `symptoms` about twice a second. Alarms persist between calls, so one detector
-    belongs to one watcher.
+    belongs to one watcher. Given a region, it watches that part: it needs the samples of the nodes seen from there
+    only, and the other regions' outlook.
     """
 
-    def __init__(self, mesh: Mesh, tuning: Tuning = Tuning()) -> None:  # noqa: B008 - frozen, so sharing it is safe
+    def __init__(
+        self,
+        mesh: Mesh,
+        tuning: Tuning = Tuning(),  # noqa: B008 - frozen, so sharing it is safe
+        *,
+        region: Region | None = None,
+    ) -> None:
+        part = region or whole(mesh)
         self.mesh = mesh
         self.tuning = tuning
-        self._nodes = {one.id: NodeHistory(one.id, keep_seconds=tuning.keep_seconds) for one in mesh.nodes}
-        self._watches = {link.id: LinkWatch(link, tuning) for link in mesh.links}
+        self._nodes = {one: NodeHistory(one, keep_seconds=tuning.keep_seconds) for one in part.seen}
+        self._own = {one: self._nodes[one] for one in part.nodes}
+        self._watches = {one: LinkWatch(mesh.link(one), tuning) for one in part.links}
+        self._place_of_link = {link.id: place for place, link in enumerate(mesh.links)}
+        self._place_of_node = {node.id: place for place, node in enumerate(mesh.nodes)}
 
     def observe(self, samples: Sequence[Sample]) -> None:
-        """Take samples in, in any order; late ones and repeated ones are fine, those of nodes not declared ignored."""
+        """Take samples in, in any order; late and repeated ones are fine, those of nodes it does not see ignored."""
         for sample in samples:
             if sample.node in self._nodes:
                 self._nodes[sample.node].add(sample)
@@ -92,29 +104,56 @@ class Detector:
         """Return each node's patience factor now: 1 calm, up to 4 when its host is busy or its samples come late."""
         return {node: greatest([history], self.tuning) for node, history in self._nodes.items()}
 
+    def outlook(self, now: datetime) -> Outlook:
+        """Return what the detectors of other regions must know of this one."""
+        return self._outlook(now.timestamp(), self.patience())
+
     def symptoms(self, now: datetime) -> tuple[Symptom, ...]:
         """Test everything once and return what stands, links first, each kind once per element and direction.
 
         A link whose ends have fewer than ten samples in this epoch has no loss symptom: too little past to stray from.
         """
+        return joined([self.placed_symptoms(now)])
+
+    def placed_symptoms(self, now: datetime, outlook: Outlook | None = None) -> tuple[tuple[Place, Symptom], ...]:
+        """Return the symptoms of this region, each with its place among those of the whole mesh.
+
+        Args:
+            now: Aware UTC.
+            outlook: Of all regions together, at the same moment; None: this one is all there is.
+        """
         moment = now.timestamp()
         patience = self.patience()
-        if self._many_links_lose_probes(moment):
-            patience = dict.fromkeys(patience, self.tuning.max_patience)
-        found: list[Symptom] = []
-        for watch in self._watches.values():
+        abroad = outlook or self._outlook(moment, patience)
+        busiest = abroad.patience
+        if abroad.most_links_lose_probes:
+            busiest = self.tuning.max_patience
+            patience = dict.fromkeys(patience, busiest)
+        found: list[tuple[Place, Symptom]] = []
+        for link, watch in self._watches.items():
             factor = max(patience[node] for node in watch.link.nodes)
             findings = watch.findings(self._nodes, now=moment, patience=factor)
             if findings:
-                found.extend(self._link_symptoms(watch, findings, moment, patience=max(patience.values())))
-        answers_from = {
-            node: history.answers_from(self.tuning.probe_timeout_busy) for node, history in self._nodes.items()
-        }
-        for node, history in self._nodes.items():
+                place = _LINKS, self._place_of_link[link]
+                found.extend((place, one) for one in self._link_symptoms(watch, findings, moment, patience=busiest))
+        for node, history in self._own.items():
+            place = _NODES, self._place_of_node[node]
             if history.latest is not None and history.latest.time > moment - self.tuning.fresh_seconds:
-                found.extend(node_symptoms(Look(self.mesh, history, self.tuning, patience[node], answers_from)))
-        found.extend(self._silent_nodes(moment, patience))
+                look = Look(self.mesh, history, self.tuning, patience[node], abroad.answers_from)
+                found.extend((place, one) for one in node_symptoms(look))
+        for node, one in self._silent_nodes(moment, patience):
+            found.append(((_SILENT, self._place_of_node[node]), one))
         return tuple(found)
+
+    def _outlook(self, now: float, patience: Mapping[NodeId, float]) -> Outlook:
+        return Outlook(
+            patience=max((patience[node] for node in self._own), default=1.0),
+            losing=self._links_losing_probes(now),
+            links=len(self._watches),
+            answers_from={
+                node: history.answers_from(self.tuning.probe_timeout_busy) for node, history in self._own.items()
+            },
+        )
 
     # --- links
 
@@ -157,17 +196,17 @@ class Detector:
             named: dict[str, float | str] = {"loss": round(worst.share, 3), "test": worst.test}
             yield _symptom(element, SymptomKind.PROBE_LOSS, probes, facts | named)
 
-    def _many_links_lose_probes(self, now: float) -> bool:
-        """Say whether most links lost probes in the last seconds: then the host is busy, not every link broken."""
+    def _links_losing_probes(self, now: float) -> int:
+        """Return how many links lost probes in the last seconds."""
         losing = 0
-        for link in self.mesh.links:
+        for watch in self._watches.values():
             tally = total(
                 one
-                for node in link.nodes
-                for one in self._probes_since(link, node, now - self.tuning.fresh_seconds).values()
+                for node in watch.link.nodes
+                for one in self._probes_since(watch.link, node, now - self.tuning.fresh_seconds).values()
             )
             losing += tally.lost >= self.tuning.probe_lost
-        return losing >= max(_MANY_LINKS, _MANY_SHARE * len(self.mesh.links))
+        return losing
 
     def _probes_since(self, link: Link, node: NodeId, since: float) -> dict[tuple[ProbeKind, SizeClass], Tally]:
         history = self._nodes[node]
@@ -177,9 +216,9 @@ class Detector:
 
     # --- nodes
 
-    def _silent_nodes(self, now: float, patience: Mapping[NodeId, float]) -> Iterator[Symptom]:
+    def _silent_nodes(self, now: float, patience: Mapping[NodeId, float]) -> Iterator[tuple[NodeId, Symptom]]:
         """A node without samples whom no neighbour gets an answer from. Without samples alone, its collector is ill."""
-        for node, history in self._nodes.items():
+        for node, history in self._own.items():
             latest = history.latest
             if latest is None or latest.time > now - self.tuning.fresh_seconds * patience[node]:
                 continue
@@ -196,8 +235,8 @@ class Detector:
                     "neighbours": len(heard_of),
                     "probes_lost": total(heard_of).lost,
                 }
-                element = Element.of_node(node)
-                yield Symptom(element, SymptomKind.SILENT_NODE, instant(latest.time), instant(now), float("inf"), facts)
+                element, since, at = Element.of_node(node), instant(latest.time), instant(now)
+                yield node, Symptom(element, SymptomKind.SILENT_NODE, since, at, float("inf"), facts)
 
     # --- verification
 
@@ -216,7 +255,7 @@ class Detector:
             late = (end - spoken_at[-1]) / patience[history.node]
             return max(gap, late) > self.tuning.unheard_seconds
 
-        return frozenset(node for node, history in self._nodes.items() if was_away(history))
+        return frozenset(node for node, history in self._own.items() if was_away(history))
 
     def losses(self, now: datetime, since: datetime) -> Losses:
         """Return what each directed link and each pair lost between two instants, as far as samples reach.
@@ -226,21 +265,20 @@ class Detector:
         """
         start, end = since.timestamp(), now.timestamp()
         links = {
-            (link.id, sender.node): self._link_losses(link, way, start, end)
-            for link in self.mesh.links
+            (link, watch.ends(way)[0].node): self._link_losses(watch, way, start, end)
+            for link, watch in self._watches.items()
             for way in Way
-            for sender in (self._watches[link.id].ends(way)[0],)
         }
         pairs: dict[tuple[NodeId, NodeId], Tally] = {}
-        for node, history in self._nodes.items():
+        for node, history in self._own.items():
             if history.latest is None or history.latest.time <= start:
                 continue
             for target, sizes in history.reach_between(start, end).items():
                 pairs[node, target] = total(sizes.values())
         return Losses(links, pairs)
 
-    def _link_losses(self, link: Link, way: Way, start: float, end: float) -> LinkLosses:
-        sender, receiver = self._watches[link.id].ends(way)
+    def _link_losses(self, watch: LinkWatch, way: Way, start: float, end: float) -> LinkLosses:
+        sender, receiver = watch.ends(way)
         near, far = self._nodes[sender.node], self._nodes[receiver.node]
         probed = self._probes_between(near, sender.name, start, end)
         answered = self._probes_between(far, receiver.name, start, end)

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import pairwise
 
 import networkx as nx
+from networkx.algorithms.community import kernighan_lin_bisection
 
 from models.mesh import Element, ElementKind, LinkId, Mesh, NodeId
 
@@ -64,6 +65,26 @@ def bridges(mesh: Mesh, without: Collection[LinkId] = ()) -> frozenset[LinkId]:
     return frozenset(
         link.id for link in mesh.links if link.id not in without and not survives(mesh, {link.id}, already=without)
     )
+
+
+def halves(mesh: Mesh, nodes: Collection[NodeId]) -> tuple[frozenset[NodeId], frozenset[NodeId]]:
+    """Part some of the nodes into two halves, equal but for one node, with few links between them.
+
+    The same mesh and nodes give the same halves. Two nodes at least.
+
+    Source: Kernighan and Lin (1970), begun from the nearer and the farther half of a walk through the mesh.
+    """
+    graph: nx.Graph[NodeId] = nx.Graph()
+    graph.add_nodes_from(node.id for node in mesh.nodes if node.id in nodes)
+    graph.add_edges_from(link.nodes for link in mesh.links if set(link.nodes) <= graph.nodes)
+    walk: dict[NodeId, None] = {}
+    for start in graph:
+        if start not in walk:
+            walk |= dict.fromkeys(nx.bfs_tree(graph, start))
+    near = list(walk)[: len(walk) // 2]
+    # The seed is for the order in which equal exchanges are tried, no more.
+    one, other = kernighan_lin_bisection(graph, (near, list(walk)[len(near) :]), seed=1)
+    return frozenset(one), frozenset(other)
 
 
 def paths(mesh: Mesh, costs: Mapping[LinkId, int]) -> Mapping[Pair, tuple[LinkId, ...]]:

@@ -40,7 +40,8 @@ class Look:
     """One node at one moment: what every check below needs.
 
     Attributes:
-        answers_from: POSIX seconds since when each node's answers can be missed (`NodeHistory.answers_from`).
+        answers_from: POSIX seconds since when each node's answers can be missed (`NodeHistory.answers_from`); of a
+            node left out nothing is.
     """
 
     mesh: Mesh
@@ -194,7 +195,7 @@ def _reach(look: Look) -> Iterator[Symptom]:
         return
     latest = node.readings[-1]
     for target in dict.fromkeys(one.target for one in latest.sample.reach):
-        judged = node.reached(target, np.maximum(latest.time - _REACH_WINDOWS, look.answers_from[target]))
+        judged = node.reached(target, np.maximum(latest.time - _REACH_WINDOWS, look.answers_from.get(target, np.inf)))
         if float(np.nan_to_num(judged[..., 0] - judged[..., 1]).max()) < tuning.probe_lost * look.patience:
             continue
         found = _worst(judged, tuning, look.patience)
