@@ -27,8 +27,8 @@ test: export FOR_TESTS := 1
 test: setup ## Run every test that ends in minutes; each skip says why
 	@# Side by side where tests share nothing; the whole system at work wants the machine to itself. Both always run.
 	@status=0; \
-	$(BIN)/pytest -q -n auto --dist loadfile -m "not e2e" || status=$$?; \
-	$(BIN)/pytest -q -m e2e || status=$$?; \
+	$(BIN)/pytest -q -n auto --dist loadfile --durations 10 -m "not e2e" || status=$$?; \
+	$(BIN)/pytest -q --durations 10 -m e2e || status=$$?; \
 	exit $$status
 
 check: setup ## Format, lint, types, layers, and all tests but the end-to-end ones
