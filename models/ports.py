@@ -43,6 +43,7 @@ from models.telemetry import (
     ReachReading,
     Sample,
 )
+from models.validation import ValidationRepository
 from models.wishes import WishRepository
 
 
@@ -212,6 +213,9 @@ class IncidentRepository(Protocol):
         Raises:
             RefusedError: the schema's constraint said no.
         """
+
+    async def fixed_since(self, mesh: str, since: datetime) -> int:
+        """Count incidents with an outcome `fixed`, which has its proof, later than `since`."""
 
     async def outcome_counts(self, mesh: str) -> Mapping[OutcomeKind, int]:
         """Count every outcome ever recorded, by kind; kinds never seen are left out."""
@@ -443,6 +447,7 @@ class UnitOfWork(Protocol):
     chats: ChatRepository
     duties: DutyRepository
     models: ModelRepository
+    validations: ValidationRepository
     wishes: WishRepository
     joins: JoinRepository
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, Select, and_, case, func, select
@@ -202,6 +203,15 @@ class PostgresIncidents:
             )
         )
         self._transaction.hint("incidents")
+
+    async def fixed_since(self, mesh: str, since: datetime) -> int:
+        """Count incidents fixed with proof since then; the schema lets no other outcome say so."""
+        found = await self._transaction.run(
+            select(func.count(OutcomeRow.incident.distinct()))
+            .join(IncidentRow, IncidentRow.id == OutcomeRow.incident)
+            .where(IncidentRow.mesh == mesh, OutcomeRow.kind == OutcomeKind.FIXED, OutcomeRow.at > since)
+        )
+        return int(found.scalar_one())
 
     async def outcome_counts(self, mesh: str) -> Mapping[OutcomeKind, int]:
         """Count outcomes by kind."""

@@ -20,6 +20,7 @@ from infra.db.repositories_licence import PostgresLicences, PostgresOutbox
 from infra.db.repositories_model import PostgresModels
 from infra.db.repositories_money import PostgresLedger
 from infra.db.repositories_telemetry import PostgresMeshes, PostgresSamples
+from infra.db.repositories_validation import PostgresValidations
 from infra.db.repositories_wishes import PostgresWishes
 from infra.db.roles import PostgresJoins
 from infra.db.transaction import Transaction
@@ -40,6 +41,7 @@ from models.ports import (
     SampleRepository,
     TokenRepository,
 )
+from models.validation import ValidationRepository
 from models.wishes import WishRepository
 
 
@@ -62,6 +64,7 @@ class PostgresUnit:
     duties: DutyRepository
     models: ModelRepository
     licences: LicenceRepository
+    validations: ValidationRepository
     wishes: WishRepository
     joins: JoinRepository
 
@@ -92,6 +95,7 @@ class PostgresUnit:
         self.duties = PostgresDuties(transaction)
         self.models = PostgresModels(transaction)
         self.licences = PostgresLicences(transaction)
+        self.validations = PostgresValidations(transaction)
         self.wishes = PostgresWishes(transaction)
         self.joins = PostgresJoins(transaction)
         return self

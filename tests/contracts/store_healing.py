@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -209,6 +210,10 @@ class OutcomeContract:
             await unit.incidents.record_outcome(outcome(remedy()))
             assert await unit.incidents.outcome_counts(MESH) == {OutcomeKind.FIXED: 1}
             assert await unit.incidents.outcome_counts("other") == {}
+            proven = outcome(remedy()).at
+            assert await unit.incidents.fixed_since(MESH, proven - timedelta(seconds=1)) == 1
+            assert await unit.incidents.fixed_since(MESH, proven) == 0
+            assert await unit.incidents.fixed_since("other", proven - timedelta(seconds=1)) == 0
 
     async def test_priors_count_verified_endings_by_fault_and_remedy(self, store: Store):
         endings = [

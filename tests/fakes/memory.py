@@ -44,6 +44,7 @@ from models.remedy import (
     Verb,
 )
 from models.telemetry import NodeBaseline, Sample
+from models.validation import ValidationRecord
 from tests.fakes.books import Books, SchemaRefusal
 
 IN_FLIGHT = {ActionState.REQUESTED, ActionState.APPLIED}
@@ -95,6 +96,7 @@ class Memory:
     models: dict[str, ModelRecord] = field(default_factory=dict)
     fits: dict[str, tuple[Checkpoint, datetime]] = field(default_factory=dict)
     wishes: dict[tuple[BuyerId, str], tuple[bytes, OrderId, datetime]] = field(default_factory=dict)
+    validations: dict[IncidentId, ValidationRecord] = field(default_factory=dict)
     join_tokens: dict[str, JoinToken] = field(default_factory=dict)
     joined: dict[tuple[str, str], JoinedNode] = field(default_factory=dict)
 
@@ -180,6 +182,10 @@ class Memory:
         if outcome.kind is OutcomeKind.FIXED and key not in proofs:
             raise SchemaRefusal("an outcome is 'fixed' only with a verification that says healed for the same plan")
         self.outcomes[key] = outcome
+
+    def fixed_since(self, mesh: str, since: datetime) -> int:
+        fixed = [one for one in self.outcomes.values() if one.kind is OutcomeKind.FIXED and one.at > since]
+        return len({one.incident for one in fixed if one.incident and self.incidents[one.incident].mesh == mesh})
 
     def outcome_counts(self, mesh: str) -> dict[OutcomeKind, int]:
         kinds = [

@@ -61,6 +61,7 @@ from models.remedy import (
     RemedyName,
 )
 from models.telemetry import NodeBaseline, Sample
+from models.validation import ValidationRepository
 from models.wishes import WishRepository
 from tests.fakes.books import SchemaRefusal
 from tests.fakes.chats import FakeChats
@@ -69,6 +70,7 @@ from tests.fakes.joins import FakeJoins
 from tests.fakes.ledger import FakeLedger, FakeLicences, FakeOutbox
 from tests.fakes.memory import Memory
 from tests.fakes.models import FakeModels
+from tests.fakes.validations import FakeValidations
 from tests.fakes.wishes import FakeWishes
 
 CHANNELS = ("samples", "actions", "reports", "incidents", "decisions", "requests", "orders", "outbox")
@@ -225,6 +227,9 @@ class FakeIncidents:
     async def record_outcome(self, outcome: Outcome) -> None:
         self._desk.write(lambda memory: memory.record_outcome(outcome), "incidents")
 
+    async def fixed_since(self, mesh: str, since: datetime) -> int:
+        return self._desk.seen.fixed_since(mesh, since)
+
     async def outcome_counts(self, mesh: str) -> Mapping[OutcomeKind, int]:
         return self._desk.seen.outcome_counts(mesh)
 
@@ -371,6 +376,7 @@ class FakeUnit:
         self.chats: ChatRepository = FakeChats(desk)
         self.duties: DutyRepository = FakeDuties(desk)
         self.models: ModelRepository = FakeModels(desk)
+        self.validations: ValidationRepository = FakeValidations(desk)
         self.wishes: WishRepository = FakeWishes(desk)
         self.joins: JoinRepository = FakeJoins(desk)
 

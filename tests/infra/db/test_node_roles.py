@@ -74,6 +74,7 @@ CLOSED = {
     "sightings",
     "tokens",
     "transfers",
+    "validations",
     "verifications",
     "wishes",
 }
