@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import datetime
 
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
@@ -30,6 +31,7 @@ class CountersExposition(Collector):
         counters: Whose readings are shown; it must allow `read` from the scraping thread.
         programs: Tells which programs are attached now.
         missing: Names signals of others, next to those of the counters, that this node cannot measure.
+        now: Tells the instant, to show when the counters were read; None: it is not shown.
     """
 
     def __init__(
@@ -38,12 +40,13 @@ class CountersExposition(Collector):
         *,
         programs: Callable[[], tuple[ProgramState, ...]] = no_programs,
         missing: Callable[[], frozenset[str]] = nothing_missing,
+        now: Callable[[], datetime] | None = None,
     ) -> None:
-        self._counters, self._programs, self._others = counters, programs, missing
+        self._counters, self._programs, self._others, self._now = counters, programs, missing, now
 
     def describe(self) -> Iterator[Metric]:
         """Name the metrics without reading: registering must not touch the kernel."""
-        yield from map(metric, (*_interfaces(()), *_programs(()), _missing(frozenset())))
+        yield from map(metric, (*_interfaces(()), *_programs(()), _missing(frozenset()), _read_at(None)))
 
     def collect(self) -> Iterator[Metric]:
         """Read once and yield every metric."""
@@ -51,9 +54,17 @@ class CountersExposition(Collector):
 
     def families(self) -> Iterator[Family]:
         """Read once and yield every metric."""
+        yield _read_at(None if self._now is None else self._now())
         yield from _interfaces(self._counters.read())
         yield from _programs(self._programs())
         yield _missing(self._counters.missing() | self._others())
+
+
+def _read_at(instant: datetime | None) -> Family:
+    time = Family("ebpf_read_time_seconds", "gauge", "When the interfaces' counters of this page were read.")
+    if instant is not None:
+        time.add((), instant.timestamp())
+    return time
 
 
 def _interfaces(readings: tuple[InterfaceReading, ...]) -> tuple[Family, ...]:

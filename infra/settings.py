@@ -54,6 +54,11 @@ class Settings(BaseSettings):
     sample_seconds: float = Field(
         default=0.5, ge=0.1, le=60, description="Collector period; two a second keeps detection under two seconds."
     )
+    telemetry: str = Field(
+        default="postgres",
+        description="Where the watch reads samples: postgres, or prometheus:http://HOST:PORT of a server that scrapes "
+        "the nodes' /metrics as often as they are sampled.",
+    )
     tick_seconds: float = Field(default=0.5, ge=0.1, le=60, description="Watch period.")
     lease_seconds: float = Field(
         default=60, ge=15, le=600, description="How long an unverified change may stand; the lab uses 20."

@@ -158,23 +158,30 @@ class MeshRepository(Protocol):
         """Return the newest baseline of that node."""
 
 
-class SampleRepository(Protocol):
-    """The recent past. Bounded by retention."""
-
-    async def add(self, mesh: str, samples: Sequence[Sample]) -> None:
-        """Store a batch; a sample already stored (node, epoch, sequence) is left as it is. Notifies `samples`."""
+class SampleReader(Protocol):
+    """The recent past, to be read. Where samples come from elsewhere than Postgres, this is all there is."""
 
     async def between(self, mesh: str, start: datetime, end: datetime) -> list[Sample]:
         """Return samples with start <= at < end, ordered by (at, node)."""
 
     async def stored_after(self, mesh: str, cursor: int, *, limit: int = 5000) -> tuple[list[Sample], int]:
-        """Return samples in order of storage after `cursor`, and the new cursor; late batches are not skipped."""
+        """Return samples in order of storage after `cursor`, and the new cursor; late batches are not skipped.
+
+        Where storage has no order of its own, some that were read shortly before come again, as they were.
+        """
 
     async def newest_cursor(self, mesh: str) -> int:
         """Return the cursor of the newest sample stored (0 when none)."""
 
     async def latest(self, mesh: str) -> dict[NodeId, Sample]:
         """Return each node's newest sample."""
+
+
+class SampleRepository(SampleReader, Protocol):
+    """The recent past, as Postgres keeps it: bounded by retention."""
+
+    async def add(self, mesh: str, samples: Sequence[Sample]) -> None:
+        """Store a batch; a sample already stored (node, epoch, sequence) is left as it is. Notifies `samples`."""
 
     async def delete_before(self, instant: datetime) -> int:
         """Delete samples with at < instant, of all meshes; return how many."""

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import chain
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from ebpf.exposition import CountersExposition
 from ebpf.libbpf import network_namespace
 from ebpf.page import page
 from ebpf.page_server import serve
+from ebpf.sample_page import sample_families
 from ebpf.tracing import Tracing
 from ebpf.tracing_exposition import TracingExposition
 from infra.node.actuator import ActuatorClient
@@ -48,7 +49,7 @@ Counters = EbpfInterfaceCounters | PsutilInterfaceCounters
 
 @dataclass(slots=True)
 class Station:
-    """A node's adapters, opened, with what could not be stored yet."""
+    """A node's adapters, opened, with what could not be stored yet, and the newest sample."""
 
     node: NodeId
     mesh: str
@@ -62,6 +63,7 @@ class Station:
     kernel: KernelSignals | None = None
     baseline: NodeBaseline | None = None
     buffer: deque[Sample] = field(default_factory=lambda: deque(maxlen=BUFFERED_SAMPLES))
+    newest: Sample | None = None
     _sequence: int = 0
 
     async def tick(self) -> None:
@@ -103,6 +105,7 @@ class Station:
             missing=missing | (frozenset() if self.baseline else {"baseline"}),
         )
         self._sequence += 1
+        self.newest = taken
         self.buffer.append(taken)
         return taken
 
@@ -195,18 +198,40 @@ def open_tracing(place: NodePlace) -> Tracing:
     return Tracing(namespace=network_namespace(), with_syscalls=place.netns is None)
 
 
-def serve_metrics(place: NodePlace, counters: Counters, tracing: Tracing, *, port: int) -> Callable[[], None]:
+def nothing_sampled() -> Sample | None:
+    """Stand in for `newest` where counters are shown without a station."""
+    return None
+
+
+def serve_metrics(
+    place: NodePlace,
+    counters: Counters,
+    tracing: Tracing,
+    *,
+    port: int,
+    newest: Callable[[], Sample | None] = nothing_sampled,
+    now: Callable[[], datetime] | None = None,
+) -> Callable[[], None]:
     """Serve the node's /metrics, on the management network where there is one, else on this machine only.
+
+    Counters are read at each scrape; what takes time to measure is the newest sample's.
 
     Returns:
         What stops it.
     """
+
+    def missing() -> frozenset[str]:
+        sample = newest()
+        return tracing.missing() | (sample.missing if sample else frozenset())
+
     shown = CountersExposition(
-        counters, programs=lambda: counters.programs() + tracing.programs(), missing=tracing.missing
+        counters, programs=lambda: counters.programs() + tracing.programs(), missing=missing, now=now
     )
     traced = TracingExposition(tracing)
     return serve(
-        lambda: page(chain(shown.families(), traced.families())), address=place.management or "127.0.0.1", port=port
+        lambda: page(chain(shown.families(), traced.families(), sample_families(newest()))),
+        address=place.management or "127.0.0.1",
+        port=port,
     )
 
 
@@ -224,7 +249,6 @@ async def opened(place_file: Path) -> AsyncIterator[Station]:
         counters = open_counters(place)
         tracing = open_tracing(place)
         senses = LinuxSenses(place)
-        stop_metrics = serve_metrics(place, counters, tracing, port=world.settings.node_metrics_port)
     station = Station(
         node=NodeId(place.node),
         mesh=place.mesh,
@@ -238,6 +262,15 @@ async def opened(place_file: Path) -> AsyncIterator[Station]:
         actuator=ActuatorClient(place.actuator_socket) if place.daemon else None,
         kernel=tracing,
     )
+    with entered(place.netns):
+        stop_metrics = serve_metrics(
+            place,
+            counters,
+            tracing,
+            port=world.settings.node_metrics_port,
+            newest=lambda: station.newest,
+            now=world.clock.now,
+        )
     try:
         await station.prober.start()
         yield station

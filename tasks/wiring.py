@@ -22,7 +22,7 @@ from models.incident import FaultKind
 from models.meshsnapshot import MeshWindow
 from models.payment_address import Address, Chain
 from models.payment_policy import PaymentPolicy
-from models.ports import Clock, Signer, Store
+from models.ports import Clock, SampleReader, Signer, Store
 from models.remedy import Limits
 from tasks.observer import Observer
 
@@ -41,6 +41,7 @@ class Adapters:
         database: Its address, for the connection that holds a role's lock.
         signer: The control key; None on a process that may not act.
         limits: Guardrails.
+        samples: Where the watch reads samples; None: in the store.
         chains: The chains' providers, opened in this event loop; None: whoever scans opens the installation's own.
         deposits: Our addresses on each chain, a chain without one is not scanned; None: as the shop's settings say.
         policy: The rules of payment that are a choice; None: as the shop's settings say.
@@ -55,6 +56,7 @@ class Adapters:
     database: str
     signer: Signer | None
     limits: Limits
+    samples: SampleReader | None = None
     chains: ChainProviders | None = None
     deposits: Mapping[Chain, tuple[Address, ...]] | None = None
     policy: PaymentPolicy | None = None
@@ -75,7 +77,7 @@ class Adapters:
             if declared is None:
                 raise ConfigurationInvalid(f"no mesh named {mesh} was declared", "bring one up with `x0tta6bl4 up`")
             window = None if self.engine is None else MeshWindow(declared)
-            self._observers[mesh] = Observer(self.store, declared, window=window)
+            self._observers[mesh] = Observer(self.store, declared, window=window, samples=self.samples)
         return self._observers[mesh]
 
 
@@ -88,6 +90,22 @@ def limits_of(settings: Settings) -> Limits:
         lease=timedelta(seconds=settings.lease_seconds),
         clean_before_restore=timedelta(seconds=settings.clean_seconds_before_restore),
     )
+
+
+def samples_of(settings: Settings) -> SampleReader | None:
+    """Return where the watch reads samples, None for the store.
+
+    Raises:
+        ConfigurationInvalid: the setting names no source.
+    """
+    source, _, address = settings.telemetry.partition(":")
+    if source == "prometheus":
+        from infra.telemetry_prometheus import PrometheusSamples  # noqa: PLC0415 - only where samples come from there
+
+        return PrometheusSamples(address)
+    if settings.telemetry != "postgres":
+        raise ConfigurationInvalid("X0_TELEMETRY names no source", "write postgres, or prometheus:http://HOST:PORT")
+    return None
 
 
 @cache
@@ -107,6 +125,7 @@ def _production() -> Adapters:
         database=database,
         signer=Ed25519Signer(load_private_key(key)) if key.exists() else None,
         limits=limits_of(settings),
+        samples=samples_of(settings),
     )
 
 
