@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Literal
 
@@ -86,14 +87,16 @@ class PrometheusSamples:
             base_url=url.rstrip("/"), timeout=DEADLINE_S, transport=transport, trust_env=False
         )
 
-    async def between(self, mesh: str, start: datetime, end: datetime) -> list[Sample]:
+    async def between(
+        self, mesh: str, start: datetime, end: datetime, *, nodes: Collection[NodeId] | None = None
+    ) -> list[Sample]:
         """Return samples with start <= at < end, ordered by (at, node)."""
         found: dict[tuple[NodeId, int, int], Sample] = {}
         # Both clocks, the nodes' and the server's, may differ by as much as a scrape may be late.
         begin, last = _stamp(start) - OVERLAP_MS, _stamp(end) + OVERLAP_MS
         while begin < last:
             until = min(begin + PIECE_MS, last)
-            for _, one in await self._scraped(mesh, begin, until):
+            for _, one in await self._scraped(mesh, begin, until, nodes=nodes):
                 if start <= one.at < end:
                     found[one.node, one.epoch, one.sequence] = one
             begin = until
@@ -139,10 +142,13 @@ class PrometheusSamples:
         """Give the connections back."""
         await self._client.aclose()
 
-    async def _scraped(self, mesh: str, after: int, until: int) -> list[tuple[int, Sample]]:
+    async def _scraped(
+        self, mesh: str, after: int, until: int, *, nodes: Collection[NodeId] | None = None
+    ) -> list[tuple[int, Sample]]:
         """Return the samples of scrapes with after < timestamp <= until, milliseconds."""
-        selector = f'{{mesh={_quoted(mesh)},__name__=~"{_NAMES}"}}'
-        found = await self._ask(f"{selector}[{until - after}ms]", at=until)
+        some = "" if nodes is None else f",node=~{_quoted('|'.join(re.escape(one) for one in nodes))}"
+        selector = f'mesh={_quoted(mesh)}{some},__name__=~"{_NAMES}"'
+        found = await self._ask(f"{{{selector}}}[{until - after}ms]", at=until)
         try:
             samples = rebuilt((one.metric, one.values) for one in found)
         except (KeyError, ValueError) as error:

@@ -161,8 +161,10 @@ class MeshRepository(Protocol):
 class SampleReader(Protocol):
     """The recent past, to be read. Where samples come from elsewhere than Postgres, this is all there is."""
 
-    async def between(self, mesh: str, start: datetime, end: datetime) -> list[Sample]:
-        """Return samples with start <= at < end, ordered by (at, node)."""
+    async def between(
+        self, mesh: str, start: datetime, end: datetime, *, nodes: Collection[NodeId] | None = None
+    ) -> list[Sample]:
+        """Return samples with start <= at < end of some nodes (None: of all), ordered by (at, node)."""
 
     async def stored_after(self, mesh: str, cursor: int, *, limit: int = 5000) -> tuple[list[Sample], int]:
         """Return samples in order of storage after `cursor`, and the new cursor; late batches are not skipped.

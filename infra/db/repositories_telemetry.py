@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -117,11 +117,16 @@ class PostgresSamples:
         )
         self._transaction.hint("samples")
 
-    async def between(self, mesh: str, start: datetime, end: datetime) -> list[Sample]:
+    async def between(
+        self, mesh: str, start: datetime, end: datetime, *, nodes: Collection[NodeId] | None = None
+    ) -> list[Sample]:
         """Return start <= at < end by (at, node)."""
+        asked = [SampleRow.mesh == mesh, SampleRow.at >= start, SampleRow.at < end]
+        if nodes is not None:
+            asked.append(SampleRow.node.in_(nodes))
         found = await self._transaction.run(
             select(SampleRow.sample)
-            .where(SampleRow.mesh == mesh, SampleRow.at >= start, SampleRow.at < end)
+            .where(*asked)
             .order_by(SampleRow.at, SampleRow.node, SampleRow.epoch, SampleRow.sequence)
         )
         return list(found.scalars())

@@ -124,6 +124,9 @@ class SampleReaderContract:
         found = await source.reader.between(source.mesh, instants[1], instants[3])
         expected = [(at, node) for at in instants[1:3] for node in (N0, N1)]
         assert [(one.at, one.node) for one in found] == expected
+        of_one = await source.reader.between(source.mesh, instants[1], instants[3], nodes=[N1])
+        assert [(one.at, one.node) for one in of_one] == [one for one in expected if one[1] == N1]
+        assert await source.reader.between(source.mesh, instants[0], instants[3], nodes=[]) == []
 
     async def test_a_cursor_misses_nothing_and_numbers_rise(self, source: Source):
         seen: list[Sample] = []

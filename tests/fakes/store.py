@@ -7,7 +7,7 @@ common memory when it commits. Row locks (`for_update`, the guards) are real.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -169,8 +169,14 @@ class FakeSamples:
         batch = tuple(samples)
         self._desk.write(lambda memory: memory.add_samples(mesh, batch), "samples")
 
-    async def between(self, mesh: str, start: datetime, end: datetime) -> list[Sample]:
-        found = [one for _, one in self._desk.seen.samples_of(mesh) if start <= one.at < end]
+    async def between(
+        self, mesh: str, start: datetime, end: datetime, *, nodes: Collection[NodeId] | None = None
+    ) -> list[Sample]:
+        found = [
+            one
+            for _, one in self._desk.seen.samples_of(mesh)
+            if start <= one.at < end and (nodes is None or one.node in nodes)
+        ]
         return sorted(found, key=lambda one: (one.at, one.node, one.epoch, one.sequence))
 
     async def stored_after(self, mesh: str, cursor: int, *, limit: int = 5000) -> tuple[list[Sample], int]:

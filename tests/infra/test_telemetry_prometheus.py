@@ -72,9 +72,9 @@ class Stored:
         async with self.store.unit() as unit:
             await unit.samples.add(mesh, samples)
 
-    async def between(self, *asked):
+    async def between(self, *asked, **more):
         async with self.store.unit() as unit:
-            return await unit.samples.between(*asked)
+            return await unit.samples.between(*asked, **more)
 
     async def stored_after(self, *asked, **more):
         async with self.store.unit() as unit:

@@ -23,8 +23,8 @@ class Elsewhere:
         self.samples = [sample()]
         self.is_away = False
 
-    async def between(self, _mesh, start, end):
-        return [one for one in self.samples if start <= one.at < end]
+    async def between(self, _mesh, start, end, *, nodes=None):
+        return [one for one in self.samples if start <= one.at < end and (nodes is None or one.node in nodes)]
 
     async def stored_after(self, _mesh, cursor, *, limit=5000):
         if self.is_away:
