@@ -28,6 +28,7 @@ from tasks.observer import Observer
 
 if TYPE_CHECKING:  # a node's collector has no use for what payments import
     from infra.chains.providers import ChainProviders
+    from infra.telemetry_prometheus import PrometheusSamples
 
 
 @dataclass(slots=True)
@@ -92,7 +93,7 @@ def limits_of(settings: Settings) -> Limits:
     )
 
 
-def samples_of(settings: Settings) -> SampleReader | None:
+def samples_of(settings: Settings) -> PrometheusSamples | None:
     """Return where the watch reads samples, None for the store.
 
     Raises:
