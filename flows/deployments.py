@@ -26,6 +26,7 @@ from flows.payments import (
     reconcile_ledger,
     scan_chain,
 )
+from flows.validating import ValidateParameters, validate_causes
 from models.payment_address import Chain
 
 POOL = "mesh"
@@ -69,7 +70,7 @@ def table(mesh: str, places: dict[str, Path], *, heal: bool, chains: Sequence[Ch
         Planned(watch_mesh, mesh, CONTROL, {"asked": watch}, about="Long run: sees incidents and turns the cycle."),
         Planned(heal_mesh, "audit", CONTROL, {"asked": audit}, AUDIT_EVERY, "Looks for what the watch missed."),
         Planned(heal_mesh, "manual", CONTROL, {"asked": by_hand}, about="One turn by hand; dry run unless told."),
-        Planned(keep_house, "retention", CONTROL, every=HOUSE_EVERY, about="Deletes raw samples past retention."),
+        Planned(keep_house, "retention", CONTROL, every=HOUSE_EVERY, about="Deletes the old, starts what is due."),
     ]
     nightly = TrainParameters(mesh=mesh, dry_run=not heal).model_dump(mode="json")
     rows += [
@@ -82,6 +83,13 @@ def table(mesh: str, places: dict[str, Path], *, heal: bool, chains: Sequence[Ch
             about="One fit by hand; nothing new serves unless told.",
         ),
         Planned(analyze_incident, "manual", CONTROL, about="Asks the serving model about one incident."),
+        Planned(
+            validate_causes,
+            "manual",
+            CONTROL,
+            {"asked": ValidateParameters(mesh=mesh).model_dump(mode="json")},
+            about="Tests what incidents' causes rest on; keep-house starts one when some closed.",
+        ),
     ]
     for node, place in places.items():
         asked = CollectParameters(mesh=mesh, node=node, place=place).model_dump(mode="json")

@@ -5,6 +5,7 @@ Whoever only reads this needs none of what works it out (`models.validating`, th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +13,9 @@ from enum import StrEnum
 from typing import Protocol
 
 from models.incident import IncidentId
+
+# Whoever reads it wants the one that did it and who else might have.
+_SHOWN = 3
 
 
 class Standing(StrEnum):
@@ -55,7 +59,8 @@ class GraphCheck:
     """The whole declared graph against the same graph with its elements shuffled (`dowhy.gcm.falsify`).
 
     Attributes:
-        standing: Doubtful if shuffled graphs fit the past as well; kept if they do not.
+        standing: Doubtful if promises are broken beyond chance and shuffled graphs fit the past as well; kept if
+            those do not.
         tests: Independences that the graph promises and that were tested.
         violations: Those of them that the past breaks, each at 5 %.
         worst: The clearest of them, at most 5.
@@ -197,3 +202,42 @@ class ValidationRepository(Protocol):
 
     async def lacking(self, mesh: str, *, since: datetime, limit: int) -> list[IncidentId]:
         """Return closed incidents without one, closed at or after `since`, the longest closed first."""
+
+
+def told(record: ValidationRecord) -> list[str]:
+    """Tell a validation in lines, what matters first."""
+    found = record.validation
+    if found is None:
+        return [f"  not validated: {record.why_not}"]
+    named = Counter(one.standing for one in found.edges)
+    dependencies = ", ".join(f"{count} {standing}" for standing, count in sorted(named.items()))
+    graph = f"as a graph {found.graph.standing}, {found.graph.why}"
+    lines = [f"  dependencies around it {found.standing}: {dependencies or 'none'}; {graph}"]
+    lines += [
+        f"  {one.standing}: {one.element} depends on {one.depends_on}; {one.why}"
+        for one in found.edges
+        if one.standing is Standing.DOUBTFUL
+    ]
+    if found.graph.standing is Standing.DOUBTFUL:
+        lines += [
+            f"  unexplained: {one.element} and {one.other} moved together (p {one.p_value:.2g})"
+            for one in found.graph.worst[:_SHOWN]
+        ]
+    attribution = found.attribution
+    lines += [
+        f"  {one.nats:6.2f} nats ({one.low:.2f} to {one.high:.2f}) of {attribution.target}'s change by {one.element}"
+        for one in attribution.shares[:_SHOWN]
+    ]
+    if not attribution.shares:
+        lines.append(f"  change not attributed: {attribution.why}")
+    if attribution.effect is not None:
+        effect = attribution.effect
+        stood = [one.refuter for one in effect.refutations if one.holds]
+        lines.append(
+            f"  a deviation of {effect.cause} was worth {effect.value:.2f} of {effect.element} in the past; "
+            f"stood {len(stood)} of {len(effect.refutations)} refutations"
+        )
+    if found.cut_short:
+        lines.append(f"  left undone for want of time: {found.cut_short}")
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(found.versions.items()))
+    return [*lines, f"  validated in {record.seconds:.0f} s on {found.rows} rows, seed {found.seed}, {versions}"]

@@ -15,6 +15,7 @@ from infra.api.causal_schemas import AnalysisView, AnalyzeAsk, CausesView, Snaps
 from infra.api.gateway import AnyGateway, Gateway, Reader
 from infra.api.problems import documented
 from infra.api.schemas import ID_PATTERN, DiagnosisView
+from infra.api.validation_schemas import ValidationView
 from infra.pictures import svg
 from models.causalengine import METHOD, CausalEngine
 from models.diagnosing import Ranking
@@ -74,7 +75,10 @@ async def analyze(gateway: AnyGateway, _: Reader, wish: AnalyzeAsk) -> AnalysisV
     "/incidents/{incident}/causes", summary="What caused one", responses=documented(401, 403, 404, 422, 500, 503)
 )
 async def causes(gateway: AnyGateway, _: Reader, incident: _AnyIncident) -> CausesView:
-    """Show the newest diagnosis, and the engine's own ranking while the samples around the incident are kept."""
+    """Show the newest diagnosis, the engine's own ranking while the samples around the incident are kept.
+
+    And what offline validation found of the dependencies behind them, once that was done.
+    """
     story, mesh = await _told(gateway, incident)
     diagnosis = DiagnosisView.model_validate(story.diagnoses[-1]) if story.diagnoses else None
     analysis, why_not = None, ""
@@ -82,7 +86,10 @@ async def causes(gateway: AnyGateway, _: Reader, incident: _AnyIncident) -> Caus
         analysis = await _answer(gateway, await _around(gateway, mesh, story.incident), {})
     except NotEnoughHistory as error:
         why_not = str(error)
-    return CausesView(incident=incident, diagnosis=diagnosis, analysis=analysis, why_not=why_not)
+    async with gateway.store.unit() as unit:
+        record = await unit.validations.of(IncidentId(incident))
+    validation = None if record is None else ValidationView.model_validate(record)
+    return CausesView(incident=incident, diagnosis=diagnosis, analysis=analysis, why_not=why_not, validation=validation)
 
 
 @router.get(

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, FiniteFloat
 
 from infra.api.schemas import Ask, DiagnosisView, View
+from infra.api.validation_schemas import ValidationView
 from models.snapshot import Kind, SignalKind, Worse
 
 Name = Annotated[str, Field(min_length=1, max_length=128)]
@@ -103,3 +104,6 @@ class CausesView(View):
     diagnosis: DiagnosisView | None = Field(description="What healing goes by; null until it was diagnosed.")
     analysis: AnalysisView | None = Field(description="The engine's own view of the stored samples; null without any.")
     why_not: str = Field(description="Why there is no analysis; empty when there is one.")
+    validation: ValidationView | None = Field(
+        description="How the dependencies behind it stood offline tests; null until that was done."
+    )

@@ -34,6 +34,7 @@ def test_the_table_is_this_and_no_other():
         ("train-graphsage/nightly", "control", timedelta(days=1)),
         ("train-graphsage/manual", "control", None),
         ("analyze-incident/manual", "control", None),
+        ("validate-causes/manual", "control", None),
         ("collect-node/n0", "node-n0", None),
         ("collect-node/n1", "node-n1", None),
     ]
@@ -41,13 +42,13 @@ def test_the_table_is_this_and_no_other():
 
 
 def test_where_something_is_sold_each_chain_has_a_long_run_and_the_ledger_is_looked_after():
-    assert shown(heal=True, chains=(Chain.TON,))[9:] == [
+    assert shown(heal=True, chains=(Chain.TON,))[10:] == [
         ("scan-chain/ton", "control", None),
         ("confirm-payment/manual", "control", None),
         ("expire-orders/hourly", "control", timedelta(hours=1)),
         ("reconcile-ledger/nightly", "control", timedelta(days=1)),
     ]
-    assert shown(heal=True, chains=tuple(Chain))[9:11] == [
+    assert shown(heal=True, chains=tuple(Chain))[10:12] == [
         ("scan-chain/tron", "control", None),
         ("scan-chain/ton", "control", None),
     ]

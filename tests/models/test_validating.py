@@ -103,6 +103,15 @@ def test_too_few_rows_never_call_a_dependency_doubtful():
     assert standings(found)["store", "queue"] is Standing.UNTOLD
 
 
+def test_a_past_in_which_nothing_moves_together_speaks_against_no_graph():
+    needs_dowhy()
+    calm = system(RIGHT, rows=30)
+    calm.values[:] = np.random.default_rng(4).normal(100, 1, size=calm.values.shape)
+    found = validate(calm, seed=3, is_over=after(1))
+    assert found.graph.standing is Standing.UNTOLD
+    assert found.standing is Standing.UNTOLD
+
+
 def test_the_same_seed_gives_the_same_and_the_process_draws_on_as_if_nothing_had_been():
     needs_dowhy()
     snapshot = system(RIGHT, broken="disk", rows=60)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 
 from models.incident import Incident, IncidentId, IncidentState, Symptom, SymptomKind
 from models.mesh import Element, LinkId, NodeId
 from models.telemetry import DaemonState, HostReading, Sample
+from models.validation import ValidationRecord
+from tests.contracts.validations import record
 from tests.infra.api.world import MESH, NOW, tell_a_story
 from tests.models.samples import DATA, START, Flow, World, lossy
 
@@ -145,6 +150,17 @@ async def test_an_incidents_causes_are_its_diagnosis_and_why_there_is_no_more(re
     assert found["diagnosis"]["causes"][0]["fault"] == "grey"
     assert found["analysis"] is None
     assert "not enough history" in found["why_not"]
+    assert found["validation"] is None
+
+
+async def test_a_validation_is_shown_whole_once_it_was_made(reader, store):
+    await tell_a_story(store)
+    made = replace(record(), incident=IncidentId("i-1"))
+    async with store.unit() as unit:
+        await unit.validations.keep(made)
+    shown = (await reader.get("/api/v1/incidents/i-1/causes")).json()["validation"]
+    whole = json.loads(TypeAdapter(ValidationRecord).dump_json(made))
+    assert shown == {name: value for name, value in whole.items() if name != "incident"}
 
 
 async def test_while_its_samples_are_kept_an_incident_is_analysed_too(reader, store):
