@@ -1,13 +1,27 @@
-"""Housekeeping: keep what grows bounded."""
+"""Housekeeping: keep what grows bounded, and start what incidents that are over leave to do."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from prefect import flow
 
-from tasks import housekeeping
+from tasks import following, housekeeping
+from tasks.following import Due
 
 
 @flow(name="keep-house", persist_result=False)
 async def keep_house() -> int:
-    """Delete raw samples older than the retention and idempotency keys older than a day; return how many rows."""
-    return await housekeeping.forget_old_samples() + await housekeeping.forget_old_wishes()
+    """Delete raw samples past retention and idempotency keys past their day, start what is due; return how many rows.
+
+    What is due is a validation of incidents that closed, and a fit after so many fixed with proof.
+    """
+    return await keep(following.start)
+
+
+async def keep(start: Callable[[Due], Awaitable[None]]) -> int:
+    """Do what `keep_house` does with another way to start a run."""
+    gone = await housekeeping.forget_old_samples() + await housekeeping.forget_old_wishes()
+    for one in await following.due():
+        await start(one)
+    return gone

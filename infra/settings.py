@@ -66,6 +66,11 @@ class Settings(BaseSettings):
     clean_seconds_before_restore: float = Field(
         default=600, ge=10, description="A costed-out link must be clean this long before it carries traffic again."
     )
+    learn_after_incidents: int = Field(
+        default=20,
+        ge=0,
+        description="A fit starts after so many incidents fixed with proof since the last; 0: only nightly, by hand.",
+    )
     sample_retention_seconds: float = Field(
         default=3600, ge=60, description="Raw samples older than this are deleted by the housekeeping flow."
     )
