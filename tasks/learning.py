@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import structlog
-from prefect.artifacts import acreate_markdown_artifact
+from prefect.artifacts import acreate_markdown_artifact, acreate_progress_artifact, aupdate_progress_artifact
 
 from infra.datasets.petshop import load_petshop
 from infra.datasets.rcaeval import load_rcaeval
@@ -116,12 +117,15 @@ async def fit(assembled: Assembled, config: FitConfig) -> Fitted:
         reached = await uow.models.checkpoint(run)
     if reached is not None:
         log.info("fit goes on where it was stopped", run=run[:12], epoch=reached.epoch)
+    shown = await _progress(0 if reached is None else reached.epoch, config.epochs) if is_reported() else None
     steps = epochs(assembled.fitted, config, after=reached)
     # An epoch takes seconds: in a thread, so that the run's heart goes on beating.
     while (following := await asyncio.to_thread(next, steps, None)) is not None:
         reached = following
         async with world.store.unit() as uow:
             await uow.models.keep_checkpoint(run, reached, world.clock.now())
+        if shown is not None:
+            await aupdate_progress_artifact(shown, _percent(reached.epoch, config.epochs))
     if reached is None:
         raise ConfigurationInvalid("a fit of no epochs was asked for", "ask for at least one")
     weights = await asyncio.to_thread(weights_of, reached, assembled.fitted, config)
@@ -253,6 +257,16 @@ async def _seen_around(uow: UnitOfWork, incident: Incident) -> Snapshot:
     window = MeshWindow(declared)
     window.observe(await uow.samples.between(incident.mesh, last - WINDOW, last + timedelta(seconds=1)))
     return window.snapshot(last.timestamp(), since=first.since.timestamp(), target=first.element, at_most=None)
+
+
+async def _progress(reached: int, epochs: int) -> UUID:
+    """Show in the flow run's page how far the fit is; return what to move on."""
+    about = f"Epochs of {epochs}."
+    return await acreate_progress_artifact(_percent(reached, epochs), key="fit-progress", description=about)
+
+
+def _percent(reached: int, epochs: int) -> float:
+    return 100.0 * reached / epochs
 
 
 async def _draw(reached: Checkpoint, run: str) -> None:

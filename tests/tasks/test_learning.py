@@ -30,13 +30,16 @@ class FakeClock:
         return START
 
 
+def world_of(store):
+    return Adapters(
+        settings=Settings(), clock=FakeClock(), store=store, database="", signer=None, limits=Limits(), epoch=1
+    )
+
+
 @pytest.fixture
 def store():
     store = FakeStore()
-    world = Adapters(
-        settings=Settings(), clock=FakeClock(), store=store, database="", signer=None, limits=Limits(), epoch=1
-    )
-    with using(world), unreported():
+    with using(world_of(store)), unreported():
         yield store
 
 
