@@ -19,7 +19,7 @@ import numpy as np
 from models.causal import causal_scores
 from models.errors import ToolMissing
 from models.fitting import INSTALL
-from models.signals import baseline, distances, median_of_measured, window
+from models.signals import BoolArray, baseline, distances, median_of_measured, window
 from models.snapshot import FloatArray, Snapshot
 
 # Shuffled graphs cost by the square of the elements, Shapley values by 25 permutations of them.
@@ -61,9 +61,10 @@ def part_of(snapshot: Snapshot, around: Sequence[str]) -> Part:
     names: list[str] = []
     columns, shown, signals, left_out = [], [], {}, {}
     kept: dict[int, int] = {}
+    directed = np.array([spec.worse != 0 for spec in snapshot.signals])
     for k in chosen:
         name = snapshot.elements[k]
-        column = _telling(past[:, k], now[k])
+        column = _telling(past[:, k], now[k], directed)
         if column is None:
             left_out[name] = "no signal of it was measured throughout and moved in the past"
             continue
@@ -99,12 +100,15 @@ def _near(start: Sequence[int], snapshot: Snapshot) -> list[int]:
     return found[:MOST_ELEMENTS]
 
 
-def _telling(past: FloatArray, now: FloatArray) -> int | None:
-    """Return the signal that strays most now, of those that were measured and moved in the past; past is (rows, S)."""
+def _telling(past: FloatArray, now: FloatArray, directed: BoolArray) -> int | None:
+    """Return the signal that strays most now, of those that were measured and moved in the past; past is (rows, S).
+
+    One that knows which way is worse goes before any that can only be strange.
+    """
     measured = np.isfinite(past)
     tells = (measured.mean(axis=0) >= _MEASURED) & np.isfinite(now)
     moved = [k for k in np.nonzero(tells)[0].tolist() if np.ptp(past[measured[:, k], k]) > 0]
-    return max(moved, key=lambda k: (now[k], -k)) if moved else None
+    return max(moved, key=lambda k: (directed[k], now[k], -k)) if moved else None
 
 
 def _only_past(snapshot: Snapshot) -> Snapshot:

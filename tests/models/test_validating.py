@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -146,6 +147,19 @@ def test_a_signal_that_never_moved_is_left_out_and_said_so():
     part = part_of(snapshot, ())
     assert part.names == ("front", "cart", "mail", "store", "disk")
     assert list(part.left_out) == ["queue"]
+
+
+def test_a_signal_that_can_only_be_strange_speaks_for_an_element_that_has_no_other():
+    whole = system(RIGHT)
+    rng = np.random.default_rng(6)
+    rate = rng.normal(100, 1, size=whole.values.shape)
+    rate[200:] += 50.0
+    whole.values[:, 5, :] = np.nan
+    signals = (SignalSpec("rate", "1/s", 0, SignalKind.RATE), *whole.signals)
+    both = replace(whole, signals=signals, values=np.concatenate([rate, whole.values], axis=2), target_signal=1)
+    found = part_of(both, ()).signals
+    assert found.pop("queue") == "rate"
+    assert set(found.values()) == {"latency"}
 
 
 def test_of_a_large_graph_only_the_surroundings_of_the_suspects_are_looked_at():
