@@ -59,7 +59,8 @@ _ANSWER = TypeAdapter(_Answer)
 class PrometheusSamples:
     """`models.ports.SampleReader` on Prometheus' HTTP API.
 
-    A cursor is the timestamp of a scrape in milliseconds. What was scraped within two seconds before it is read again.
+    A cursor is the timestamp of a scrape in milliseconds. Who comes with another than was given out last reads again
+    what was scraped within two seconds before it.
 
     Args:
         url: Base address, `http://127.0.0.1:9090`.
@@ -86,6 +87,8 @@ class PrometheusSamples:
         self._client = httpx.AsyncClient(
             base_url=url.rstrip("/"), timeout=DEADLINE_S, transport=transport, trust_env=False
         )
+        # By mesh: the cursor given out last, and which scrapes close to it went with it or before.
+        self._given: dict[str, tuple[int, frozenset[tuple[int, str]]]] = {}
 
     async def between(
         self, mesh: str, start: datetime, end: datetime, *, nodes: Collection[NodeId] | None = None
@@ -106,7 +109,9 @@ class PrometheusSamples:
         """Return samples by the timestamp of their scrape, some of them again, and the new cursor."""
         begin = cursor - OVERLAP_MS
         until = begin + PIECE_MS
-        fresh = await self._scraped(mesh, begin, until)
+        last, given = self._given.get(mesh, (0, frozenset()))
+        known = given if last == cursor else frozenset()
+        fresh = await self._scraped(mesh, begin, until, known=known)
         if all(stamp <= cursor for stamp, _ in fresh):
             newest = await self.newest_cursor(mesh)
             # The first look, or nothing was scraped for a while: go on where there is something.
@@ -117,7 +122,10 @@ class PrometheusSamples:
         # Whole timestamps only, or the rest of one would be passed over.
         news = [stamp for stamp, _ in fresh if stamp > cursor]
         end = news[limit - 1] if len(news) > limit else max(news, default=cursor)
-        return [one for stamp, one in fresh if stamp <= end], end
+        found = [(stamp, one) for stamp, one in fresh if stamp <= end]
+        known |= {(stamp, one.node) for stamp, one in found}
+        self._given[mesh] = end, frozenset(one for one in known if one[0] > end - OVERLAP_MS)
+        return [one for _, one in found], end
 
     async def newest_cursor(self, mesh: str) -> int:
         """Return the timestamp of the newest scrape of any node, 0 when there is none of the last five minutes."""
@@ -143,14 +151,20 @@ class PrometheusSamples:
         await self._client.aclose()
 
     async def _scraped(
-        self, mesh: str, after: int, until: int, *, nodes: Collection[NodeId] | None = None
+        self,
+        mesh: str,
+        after: int,
+        until: int,
+        *,
+        nodes: Collection[NodeId] | None = None,
+        known: Collection[tuple[int, str]] = (),
     ) -> list[tuple[int, Sample]]:
-        """Return the samples of scrapes with after < timestamp <= until, milliseconds."""
+        """Return the samples of scrapes with after < timestamp <= until, milliseconds, that are not known."""
         some = "" if nodes is None else f",node=~{_quoted('|'.join(re.escape(one) for one in nodes))}"
         selector = f'mesh={_quoted(mesh)}{some},__name__=~"{_NAMES}"'
         found = await self._ask(f"{{{selector}}}[{until - after}ms]", at=until)
         try:
-            samples = rebuilt((one.metric, one.values) for one in found)
+            samples = rebuilt(((one.metric, one.values) for one in found), known=known)
         except (KeyError, ValueError) as error:
             raise SourceUnavailable(
                 "Prometheus", f"what it scraped as nodes of {mesh} are no pages of this version ({error})"

@@ -7,7 +7,7 @@ that page was written; its probes, host and drifts are those of the node's newes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -143,13 +143,16 @@ METRICS: Mapping[str, Put] = {
 }
 
 
-def rebuilt(series: Iterable[tuple[Labels, Sequence[tuple[float, str]]]]) -> list[tuple[int, Sample]]:
+def rebuilt(
+    series: Iterable[tuple[Labels, Sequence[tuple[float, str]]]], *, known: Collection[tuple[int, str]] = ()
+) -> list[tuple[int, Sample]]:
     """Return the samples in raw series, each with its scrape's timestamp in milliseconds, by (timestamp, node).
 
     A scrape without an epoch or without the instant of reading is no sample: the node has taken none yet.
 
     Args:
         series: Labels (with `__name__` and `node`) and (POSIX seconds, number as text), as Prometheus' API has them.
+        known: Timestamps and nodes of scrapes to leave out.
 
     Raises:
         ValueError: a label's value is none of ours, or a number is none.
@@ -159,7 +162,12 @@ def rebuilt(series: Iterable[tuple[Labels, Sequence[tuple[float, str]]]]) -> lis
     for labels, values in series:
         put, node = METRICS[labels["__name__"]], labels["node"]
         for seconds, number in values:
-            scrape = scrapes.setdefault((round(seconds * 1000), node), Scrape())
+            key = round(seconds * 1000), node
+            if key in known:
+                continue
+            scrape = scrapes.get(key)
+            if scrape is None:
+                scrape = scrapes[key] = Scrape()
             put(scrape, labels, float(number))
     found = []
     for (stamp, node), scrape in sorted(scrapes.items(), key=lambda one: one[0]):

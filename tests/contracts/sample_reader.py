@@ -140,6 +140,7 @@ class SampleReaderContract:
             assert later > cursor
             seen, cursor = [*seen, *found], later
         assert same(seen) == same(told[1:])
+        assert await source.reader.stored_after(source.mesh, 0) != ([], 0), "another reader begins anew"
         numbers = list(dict.fromkeys(one.sequence for one in seen))
         assert numbers == sorted(numbers)
 

@@ -268,3 +268,23 @@ async def test_a_name_cannot_write_the_query():
     reader = PrometheusSamples("http://prometheus.test", transport=httpx.MockTransport(handle))
     await reader.newest_cursor('a"} or vector(1) #\\')
     assert asked == ['max(timestamp(mesh_collector_epoch{mesh="a\\"} or vector(1) #\\\\"}))']
+
+
+async def test_a_scrape_that_appears_behind_a_newer_one_is_not_passed_over():
+    """Scrapes are stamped when they begin and stored when they end, so a slow node's comes late."""
+    shown: dict[str, list[float]] = {"n0": [100.0, 100.5], "n1": [100.1]}
+
+    def handle(_: httpx.Request) -> httpx.Response:
+        result = [
+            {"metric": {"__name__": name, "node": node}, "values": [[at, str(value or at)] for at in stamps]}
+            for node, stamps in shown.items()
+            for name, value in (("mesh_collector_epoch", 1), ("ebpf_read_time_seconds", None))
+        ]
+        return httpx.Response(200, json={"status": "success", "data": {"resultType": "matrix", "result": result}})
+
+    reader = PrometheusSamples("http://prometheus.test", transport=httpx.MockTransport(handle))
+    first, cursor = await reader.stored_after("lab", 99_000)
+    shown["n1"].append(100.4)
+    late, again = await reader.stored_after("lab", cursor)
+    assert [(one.node, one.at.timestamp()) for one in first] == [("n0", 100.0), ("n1", 100.1), ("n0", 100.5)]
+    assert ([(one.node, one.at.timestamp()) for one in late], again) == ([("n1", 100.4)], cursor)
