@@ -44,8 +44,8 @@ def is_installed(package: str) -> bool:
 async def due(has: Callable[[str], bool] = is_installed) -> list[Due]:
     """Return what is due: a fit after every so many incidents fixed with proof, a validation of those that closed.
 
-    An incident that was fixed while a fit was running, after it had read them, counts for that fit: the next round is
-    counted from when its model was kept.
+    Rounds are counted from when the newest model was kept: an incident that was fixed after the fit had read them, and
+    before that, counts for none.
     """
     world = adapters()
     mesh, after = world.settings.mesh, world.settings.learn_after_incidents
