@@ -26,6 +26,7 @@ from flows.payments import (
     reconcile_ledger,
     scan_chain,
 )
+from flows.review import ReviewParameters, review_mesh
 from flows.validating import ValidateParameters, validate_causes
 from models.payment_address import Chain
 
@@ -72,6 +73,8 @@ def table(mesh: str, places: dict[str, Path], *, heal: bool, chains: Sequence[Ch
         Planned(heal_mesh, "manual", CONTROL, {"asked": by_hand}, about="One turn by hand; dry run unless told."),
         Planned(keep_house, "retention", CONTROL, every=HOUSE_EVERY, about="Deletes the old, starts what is due."),
     ]
+    review = ReviewParameters(mesh=mesh).model_dump(mode="json")
+    rows.append(Planned(review_mesh, "manual", CONTROL, {"asked": review}, about="Looks again, region by region."))
     nightly = TrainParameters(mesh=mesh, dry_run=not heal).model_dump(mode="json")
     rows += [
         Planned(train_graphsage, "nightly", CONTROL, {"asked": nightly}, LEARN_EVERY, "Learns from healed incidents."),

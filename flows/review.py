@@ -9,15 +9,18 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
 
+import structlog
 from prefect import flow
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from models.errors import ConfigurationInvalid
 from models.regions import regions
-from models.reviewing import Looks, Seen, findings, outlooks, seen_by, shared_by
+from models.reviewing import Looks, Seen, findings, outlooks, seen_by, shared_by, told
 from tasks import review
 from tasks.wiring import adapters, pace_of_watch
+
+log = structlog.get_logger()
 
 LOCAL = "local"
 T = TypeVar("T")
@@ -51,12 +54,16 @@ class Review:
 
 @flow(name="review-mesh", persist_result=False)
 async def review_mesh(asked: ReviewParameters) -> Review:
-    """Cut the mesh into regions, look at each again, and put together what they found.
+    """Cut the mesh into regions, look at each again, and log what they found together.
 
     Raises:
         ConfigurationInvalid: no such mesh, or Dask is asked for and not installed.
     """
     found: Review = await review_regions.with_options(task_runner=runner(asked.dask))(asked)
+    log.info("mesh reviewed", mesh=asked.mesh, regions=found.regions, looks=len(found.seen))
+    for one in told(found.seen):
+        between = {"first": one.first.isoformat(), "last": one.last.isoformat(), "looks": one.looks}
+        log.info("seen in review", element=str(one.element), symptom=one.kind.value, **between)
     return found
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from models.detection import Detector
-from models.incident import Symptom
-from models.mesh import Mesh
+from models.incident import Symptom, SymptomKind
+from models.mesh import Element, Mesh
 from models.regions import Outlook, Place, Region, joined, together
 from models.telemetry import Sample
 
@@ -41,6 +41,34 @@ class Seen:
 
     at: datetime
     symptoms: tuple[Symptom, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A review in short: one kind of symptom of one element.
+
+    Attributes:
+        element: Which.
+        kind: What.
+        first: The first look at which it stood.
+        last: The last one.
+        looks: At how many it stood.
+    """
+
+    element: Element
+    kind: SymptomKind
+    first: datetime
+    last: datetime
+    looks: int
+
+
+def told(seen: Sequence[Seen]) -> tuple[Told, ...]:
+    """Return what was seen in short, in the order in which it began."""
+    found: dict[tuple[Element, SymptomKind], list[datetime]] = {}
+    for look in seen:
+        for key in dict.fromkeys((one.element, one.kind) for one in look.symptoms):
+            found.setdefault(key, []).append(look.at)
+    return tuple(Told(*key, moments[0], moments[-1], len(moments)) for key, moments in found.items())
 
 
 def outlooks(mesh: Mesh, region: Region, samples: Sequence[Sample], looks: Looks) -> tuple[Outlook, ...]:

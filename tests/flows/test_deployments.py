@@ -31,6 +31,7 @@ def test_the_table_is_this_and_no_other():
         ("heal-mesh/audit", "control", timedelta(minutes=5)),
         ("heal-mesh/manual", "control", None),
         ("keep-house/retention", "control", timedelta(minutes=6)),
+        ("review-mesh/manual", "control", None),
         ("train-graphsage/nightly", "control", timedelta(days=1)),
         ("train-graphsage/manual", "control", None),
         ("analyze-incident/manual", "control", None),
@@ -42,13 +43,13 @@ def test_the_table_is_this_and_no_other():
 
 
 def test_where_something_is_sold_each_chain_has_a_long_run_and_the_ledger_is_looked_after():
-    assert shown(heal=True, chains=(Chain.TON,))[10:] == [
+    assert shown(heal=True, chains=(Chain.TON,))[11:] == [
         ("scan-chain/ton", "control", None),
         ("confirm-payment/manual", "control", None),
         ("expire-orders/hourly", "control", timedelta(hours=1)),
         ("reconcile-ledger/nightly", "control", timedelta(days=1)),
     ]
-    assert shown(heal=True, chains=tuple(Chain))[10:12] == [
+    assert shown(heal=True, chains=tuple(Chain))[11:13] == [
         ("scan-chain/tron", "control", None),
         ("scan-chain/ton", "control", None),
     ]

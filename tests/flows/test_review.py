@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+import structlog
 
 from flows.review import LOCAL, ReviewParameters, review_mesh, runner
 from infra.clock import SystemClock
@@ -61,10 +62,11 @@ async def test_regions_see_in_their_own_processes_what_one_detector_sees(
     # Workers are processes of their own and wire themselves.
     monkeypatch.setenv("DATABASE_URL", database)
     world = Adapters(Settings(), SystemClock(), postgres_store, database, signer=None, limits=Limits())
-    with using(world):
+    with using(world), structlog.testing.capture_logs() as logged:
         found = await review_mesh(asked(dask))
     assert found.regions == 4
     assert found.seen == expected
+    assert ("link:n1--n2", "loss") in {(one.get("element"), one.get("symptom")) for one in logged}
 
 
 @pytest.mark.skipif(HAS_DASK, reason="Dask is installed")

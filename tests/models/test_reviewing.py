@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from models.detection import Detector
-from models.incident import SymptomKind
+from models.incident import Symptom, SymptomKind
+from models.mesh import Element, LinkId
 from models.regions import regions, whole
-from models.reviewing import Looks, Seen, findings, outlooks, seen_by, shared_by
+from models.reviewing import Looks, Seen, Told, findings, outlooks, seen_by, shared_by, told
 from tests.models.samples import Flow, World, moment, ring_with_chord
 
 MESH = ring_with_chord()
@@ -42,6 +43,20 @@ def test_regions_find_in_a_review_what_one_detector_found_at_the_time(most):
     seen = seen_by([findings(MESH, one, part[one], LOOKS, shared=shared) for one in cut], LOOKS)
     assert seen == at_the_time(samples)
     assert SymptomKind.LOSS in {symptom.kind for one in seen for symptom in one.symptoms}
+
+
+def test_a_review_is_told_in_short_from_first_to_last_look_in_the_order_it_began():
+    def symptom(name: str, kind: SymptomKind = SymptomKind.LOSS) -> Symptom:
+        return Symptom(Element.of_link(LinkId(name)), kind, moment(0), moment(1), 5.0, {})
+
+    one, other = symptom("n1--n2"), symptom("n0--n1")
+    looks = [(), (one, one), (), (one, other), (symptom("n1--n2", SymptomKind.PROBE_LOSS),)]
+    seen = [Seen(moment(number), symptoms) for number, symptoms in enumerate(looks)]
+    assert told(seen) == (
+        Told(one.element, SymptomKind.LOSS, moment(1), moment(3), 2),
+        Told(other.element, SymptomKind.LOSS, moment(3), moment(3), 1),
+        Told(one.element, SymptomKind.PROBE_LOSS, moment(4), moment(4), 1),
+    )
 
 
 def test_looks_are_evenly_apart_and_end_in_time():
