@@ -113,6 +113,10 @@ def n5_comes_late(t: float, link: str, *_: object) -> float:
     return 1.0 if link in AROUND_N5 and t < FAULT else 0.0
 
 
+def n2_is_busy(_: float, one: Sample) -> Sample:
+    return replace(one, host=replace(one.host, cpu_pressure=0.4)) if one.node == "n2" else one
+
+
 CASES: dict[str, tuple[dict[str, object], set[SymptomKind]]] = {
     "a grey link": ({"harm": lossy("n1--n2", 1, start=FAULT, classes=[DATA])}, {SymptomKind.LOSS}),
     "a lossy link beside busy hosts": (
@@ -122,6 +126,10 @@ CASES: dict[str, tuple[dict[str, object], set[SymptomKind]]] = {
     "a node that dies": (
         {"harm": n5_dies, "reading": lambda t, one: None if one.node == N5 and t >= FAULT else one},
         {SymptomKind.SILENT_NODE, SymptomKind.UNREACHABLE},
+    ),
+    "a node that dies far from a busy host": (
+        {"harm": n5_dies, "reading": n2_is_busy},
+        {SymptomKind.LOSS, SymptomKind.UNREACHABLE},
     ),
     "a node that comes late": (
         {"harm": n5_comes_late, "reading": lambda t, one: None if one.node == N5 and t < FAULT else one},
