@@ -18,7 +18,7 @@ from models.telemetry import Sample
 
 # A look that waits longer is no look any more; the next one asks again.
 DEADLINE_S = 4.0
-# Of one answer: a minute of some 90 nodes with three links each, at two scrapes a second (docs/scale.md).
+# Of one answer: by calculation the fifteen seconds of 300 nodes with four links each, at two scrapes a second.
 MOST_BYTES = 64 * 1024 * 1024
 # Asked for at once; a reader that is further behind takes several looks.
 PIECE_MS = 15_000

@@ -22,7 +22,7 @@ from models.incident import FaultKind
 from models.meshsnapshot import MeshWindow
 from models.payment_address import Address, Chain
 from models.payment_policy import PaymentPolicy
-from models.ports import Clock, SampleReader, Signer, Store
+from models.ports import Clock, Signer, Store
 from models.remedy import Limits
 from tasks.observer import Observer
 
@@ -42,7 +42,6 @@ class Adapters:
         database: Its address, for the connection that holds a role's lock.
         signer: The control key; None on a process that may not act.
         limits: Guardrails.
-        samples: Where the watch reads samples; None: in the store.
         chains: The chains' providers, opened in this event loop; None: whoever scans opens the installation's own.
         deposits: Our addresses on each chain, a chain without one is not scanned; None: as the shop's settings say.
         policy: The rules of payment that are a choice; None: as the shop's settings say.
@@ -57,7 +56,6 @@ class Adapters:
     database: str
     signer: Signer | None
     limits: Limits
-    samples: SampleReader | None = None
     chains: ChainProviders | None = None
     deposits: Mapping[Chain, tuple[Address, ...]] | None = None
     policy: PaymentPolicy | None = None
@@ -70,7 +68,7 @@ class Adapters:
         """Return the observer of that mesh, made at the first call.
 
         Raises:
-            ConfigurationInvalid: no such mesh was declared.
+            ConfigurationInvalid: no such mesh was declared, or the settings name no source of samples.
         """
         if mesh not in self._observers:
             async with self.store.unit() as uow:
@@ -78,7 +76,7 @@ class Adapters:
             if declared is None:
                 raise ConfigurationInvalid(f"no mesh named {mesh} was declared", "bring one up with `x0tta6bl4 up`")
             window = None if self.engine is None else MeshWindow(declared)
-            self._observers[mesh] = Observer(self.store, declared, window=window, samples=self.samples)
+            self._observers[mesh] = Observer(self.store, declared, window=window, samples=samples_of(self.settings))
         return self._observers[mesh]
 
 
@@ -126,7 +124,6 @@ def _production() -> Adapters:
         database=database,
         signer=Ed25519Signer(load_private_key(key)) if key.exists() else None,
         limits=limits_of(settings),
-        samples=samples_of(settings),
     )
 
 
