@@ -27,7 +27,7 @@ from infra.lab.chains.made import account
 from infra.lab.chains.server import StandIn
 from infra.lab.chains.together import Together
 from infra.lab.chains.ton_world import Receipt, TonWorld
-from infra.lab.chains.tron_world import TronWorld
+from infra.lab.chains.tron_world import BLOCK, TronWorld
 from infra.lab.chains.trouble import trouble
 from models.errors import ConfigurationInvalid, PaymentInvalid
 from models.payment import MOST_UNITS, Provider
@@ -38,6 +38,9 @@ FOLDER = "chains"
 FACTS = "lab.json"
 JOURNAL = "paid.jsonl"
 PLANS = "plans.yaml"
+
+SECOND = timedelta(seconds=1)
+"""TON's masterchain as it is made up: a block a second."""
 
 STEP = timedelta(seconds=0.5)
 """How often the chains catch up with the clock: half a block of the faster one."""
@@ -198,8 +201,8 @@ class LivingChains:
             kept = paid.model_copy(update={"at": self.together.now()})
             # The line first: a payment that was answered is never forgotten.
             await asyncio.to_thread(self._keep, kept)
-            tx = self._put(kept)
-        return JSONResponse({"tx": tx.hex(), "block_time": self.together.now().isoformat()})
+            tx, block_time = self._put(kept)
+        return JSONResponse({"tx": tx.hex(), "block_time": block_time.isoformat()})
 
     async def harm(self, request: Request) -> Response:
         """Let a provider fail, or be well again."""
@@ -217,13 +220,18 @@ class LivingChains:
         with self.journal.open("a") as journal:
             journal.write(paid.model_dump_json() + "\n")
 
-    def _put(self, paid: Paid) -> bytes:
+    def _put(self, paid: Paid) -> tuple[bytes, datetime]:
+        """Return the transaction's hash and its block's time."""
         if paid.at is not None and paid.at > self.together.now():
             self.together.go_by(paid.at - self.together.now())
         receiver: Address = parse_address(paid.to, paid.chain)
+        # Into the block that the clock will make next, with whatever else is paid until then: a block for each payment
+        # would take the chains ahead of the clock, and nothing new would become final until it has caught up.
         if paid.chain is Chain.TRON:
-            return self.together.call([self.together.move(receiver, paid.units, payer=paid.payer)])
-        return self.together.send(receiver, paid.units, Receipt(comment=paid.comment), payer=paid.payer)
+            at = self.together.stand_in.tron.now() + BLOCK
+            return self.together.call([self.together.move(receiver, paid.units, payer=paid.payer)], at=at), at
+        at = self.together.stand_in.ton.now() + SECOND
+        return self.together.send(receiver, paid.units, Receipt(comment=paid.comment), payer=paid.payer, at=at), at
 
 
 def _whole_lines(journal: Path) -> list[str]:

@@ -86,6 +86,19 @@ async def test_blocks_follow_the_clock(tmp_path, clock, environment):
     assert timedelta(0) <= clock.at - chains.together.stand_in.tron.now() < timedelta(seconds=3)
 
 
+@pytest.mark.parametrize("chain", list(Chain))
+async def test_many_payments_at_once_share_a_block_and_take_no_chain_ahead_of_the_clock(
+    tmp_path, clock, environment, chain
+):
+    deposit = environment[f"X0_DEPOSIT_{chain.name}"]
+    async with serving(LivingChains.of(tmp_path, clock)) as chains:
+        told = [(await paid(chains, chain=chain, to=deposit, units=1_000_000 + one)).json() for one in range(40)]
+    assert chains.together.now() <= clock.at
+    assert len({one["tx"] for one in told}) == 40
+    (block_time,) = {datetime.fromisoformat(one["block_time"]) for one in told}
+    assert timedelta(0) < block_time - clock.at <= timedelta(seconds=3)
+
+
 @pytest.mark.parametrize(
     "wrong", [{"to": "TR7N"}, {"units": 0}, {"units": -1}, {"units": 2**63}, {"at_will": True}, {"chain": "bitcoin"}]
 )
@@ -126,6 +139,8 @@ async def test_the_command_pays_what_is_due_with_the_orders_comment(tmp_path, cl
         await send(tmp_path, payment)
     async with serving(LivingChains.of(tmp_path, clock), port=read_facts(tmp_path).port) as chains:
         tx = bytes.fromhex(await send(tmp_path, payment))
+        clock.at += timedelta(seconds=2)
+        chains.catch_up()
         assert chains.together.stand_in.ton.find(tx) is not None
         with pytest.raises(PaymentInvalid, match="base64"):
             await send(tmp_path, payment.model_copy(update={"to": str(asked.deposit)[:-1] + "!"}))
