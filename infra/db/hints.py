@@ -32,29 +32,32 @@ class Hints:
         self._arguments = listener_arguments(url)
         self._came = dict.fromkeys(CHANNELS, 0)
         self._seen = dict.fromkeys(CHANNELS, 0)
-        self._bell = asyncio.Condition()
+        # A bell for each who waits: in Python 3.11 a Condition whose waiters are cancelled may stay locked for ever.
+        self._bells: dict[str, set[asyncio.Event]] = {one: set() for one in CHANNELS}
         self._listening: asyncio.Task[None] | None = None
-        self._ringing: set[asyncio.Task[None]] = set()
 
     async def wait(self, channel: str, *, at_most: timedelta) -> bool:
         """Wait for a hint; False on time-out. KeyError for a channel that does not exist."""
         if self._listening is None:
             self._listening = asyncio.create_task(self._listen(), name="database-hints")
-        came_before = self._seen[channel]
-        async with self._bell:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(
-                    self._bell.wait_for(lambda: self._came[channel] != came_before), at_most.total_seconds()
-                )
-            has_come = self._came[channel] != came_before
-            self._seen[channel] = self._came[channel]
+        came_before, bell = self._seen[channel], asyncio.Event()
+        if self._came[channel] == came_before:
+            self._bells[channel].add(bell)
+            try:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(at_most.total_seconds()):
+                        await bell.wait()
+            finally:
+                self._bells[channel].discard(bell)
+        has_come = self._came[channel] != came_before
+        self._seen[channel] = self._came[channel]
         return has_come
 
     async def close(self) -> None:
         """Stop listening."""
         if self._listening is not None:
             self._listening.cancel()
-            await asyncio.gather(self._listening, *self._ringing, return_exceptions=True)
+            await asyncio.gather(self._listening, return_exceptions=True)
             self._listening = None
 
     async def _listen(self) -> None:
@@ -78,7 +81,8 @@ class Hints:
             for channel in CHANNELS:
                 await connection.add_listener(channel, self._on_hint)
             # Whatever was said while nobody listened is lost: let everyone look once.
-            await self._ring(*CHANNELS)
+            for channel in CHANNELS:
+                self._ring(channel)
             while not gone.is_set():
                 with suppress(TimeoutError):
                     await asyncio.wait_for(gone.wait(), PING_SECONDS)
@@ -88,12 +92,9 @@ class Hints:
             connection.terminate()
 
     def _on_hint(self, connection: Any, pid: int, channel: str, payload: str) -> None:  # noqa: ARG002 - asyncpg's
-        ringing = asyncio.get_running_loop().create_task(self._ring(channel))
-        self._ringing.add(ringing)
-        ringing.add_done_callback(self._ringing.discard)
+        self._ring(channel)
 
-    async def _ring(self, *channels: str) -> None:
-        async with self._bell:
-            for channel in channels:
-                self._came[channel] += 1
-            self._bell.notify_all()
+    def _ring(self, channel: str) -> None:
+        self._came[channel] += 1
+        for bell in self._bells[channel]:
+            bell.set()
