@@ -91,15 +91,14 @@ fi
 "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' ||
     fail "$("$python" --version) will not do: set PYTHON to a Python 3.11 or 3.12"
 locks=(-r requirements.lock)
-# The learning stack is large, and nothing that heals needs it, nor Dask. FOR_TESTS or LEARNING asks for both.
-extras=(requirements-learning.lock requirements-scale.lock)
-[ -z "${FOR_TESTS:-}${LEARNING:-}" ] || locks+=("${extras[@]/#/-r}")
+# The learning stack is large, and nothing that heals needs it. FOR_TESTS or LEARNING asks for it.
+[ -z "${FOR_TESTS:-}${LEARNING:-}" ] || locks+=(-r requirements-learning.lock)
 # PyTorch's CPU wheels have an index of their own; without it, where the usual index has no CPU build, gigabytes come.
 index=()
 [ -z "${TORCH_INDEX:-}" ] || index=(--extra-index-url "$TORCH_INDEX")
 # What was installed with the learning stack does without it too: only the other way round is something to do.
 made_from() { cat "$@" pyproject.toml | sha256sum | cut -c1-16; }
-stamp=.setup/python-$(made_from requirements.lock "${extras[@]}")
+stamp=.setup/python-$(made_from requirements.lock requirements-learning.lock)
 [ ${#locks[@]} -gt 2 ] || [ -e "$stamp" ] || stamp=.setup/python-$(made_from requirements.lock)
 if [ ! -e "$stamp" ] || [ ! -x .venv/bin/python ]; then
     # A checkout copied with its environment holds another folder's paths: make it anew.
