@@ -33,6 +33,7 @@ from flows.installation import (
 from flows.up import START_SECONDS, start_watchdog
 from infra.db.migrate import migrate
 from infra.db.unit import PostgresStore
+from infra.enrol import credentials
 from infra.licences import create_licence_key
 from infra.log import configure
 from infra.node.declared import mesh_of, read_place, read_places
@@ -114,6 +115,18 @@ def _part(installation: Installation, name: str, *, queue: str, flags: Sequence[
         restart=False,
     )
     return Part(installation, (deployments, worker(installation, name, queues=(queue,), after=("deployments",))))
+
+
+def own_credentials(folder: Path, node: str, *, mesh: str) -> dict[str, str]:
+    """Return what a node was given when it joined, by variable.
+
+    Raises:
+        MeshError: there is nothing, or another node's.
+    """
+    found = credentials(folder, node, mesh=mesh)
+    if found is None:
+        raise ConfigurationInvalid(f"{node} has not joined: {folder} is empty", "let it: `x0tta6bl4 node join --once`")
+    return found
 
 
 def place_of(settings: Settings, places: Path, *, node: str, management: str | None) -> NodePlace:
@@ -275,6 +288,7 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument("--places", type=Path, default=Path("/etc/x0tta6bl4/nodes"), help="folder of <node>.json")
     control.add_argument("--heal", action=argparse.BooleanOptionalAction, default=True)
     node.add_argument("--name", default=socket.gethostname().split(".")[0], help="this node's; default: the host's")
+    node.add_argument("--joined", type=Path, help="folder that `node join` wrote to; else the environment says it all")
     node.add_argument("--management", help="address of its /metrics")
     parts.add_parser("prefect")
     parts.add_parser("migrate")
@@ -314,6 +328,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     configure()
     settings = Settings()
     try:
+        if asked.part == "node" and asked.joined:
+            # For our processes as much as for us, as a unit's environment file is.
+            os.environ.update(own_credentials(asked.joined, asked.name, mesh=settings.mesh))
+            settings = Settings()
         if asked.part == "prefect":
             become_prefect(settings)
         asyncio.run(_run(asked, settings))

@@ -20,6 +20,7 @@ ENVIRONMENT = "node.env"
 NAMED = "name.env"  # apart from the secrets: the actuator must know the name and has no use for them
 PLACES = "nodes"
 PRIVATE = 0o600
+TOLD = ("X0_MESH", "DATABASE_URL", "PREFECT_API_URL", "PREFECT_API_AUTH_STRING")  # what the environment file holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,38 @@ class Enrolment:
 def targets(folder: Path, name: str) -> tuple[Path, Path, Path, Path]:
     """Return where the environment, the name, the key and the place go."""
     return folder / ENVIRONMENT, folder / NAMED, folder / PUBLIC_NAME, folder / PLACES / f"{name}.json"
+
+
+def credentials(folder: Path, name: str, *, mesh: str) -> dict[str, str] | None:
+    """Return what an earlier joining wrote for this node's processes, by variable; None where none was finished.
+
+    Args:
+        folder: The node's folder.
+        name: The node that asks.
+        mesh: The mesh it is meant to be of.
+
+    Raises:
+        JoinRefused: what stands there is another node's, or of another mesh.
+        ConfigurationInvalid: it cannot be read, or joining did not write it.
+    """
+    environment, named, *_ = targets(folder, name)
+    if not environment.exists():
+        return None
+    found = _read(named, ("X0_NODE",)) | _read(environment, TOLD)
+    if (found["X0_NODE"], found["X0_MESH"]) != (name, mesh):
+        stands = f"{folder} holds the credentials of {found['X0_NODE']} in mesh {found['X0_MESH']}"
+        raise JoinRefused(f"{stands}, not of {name} in {mesh}; move them away if this machine is to join anew")
+    return {variable: found[variable] for variable in TOLD}
+
+
+def _read(file: Path, variables: tuple[str, ...]) -> dict[str, str]:
+    try:
+        found = dict(line.split("=", 1) for line in file.read_text().splitlines())
+    except (OSError, ValueError) as error:
+        raise ConfigurationInvalid(f"{file} cannot be read", "`x0tta6bl4 node join` writes it") from error
+    if set(found) != set(variables):
+        raise ConfigurationInvalid(f"{file} does not hold just {', '.join(variables)}", "let this machine join anew")
+    return found
 
 
 def require_room(folder: Path, name: str) -> None:
@@ -104,14 +137,9 @@ def ask(
 
 def _enrolment(said: dict[str, str | None], *, base: str, name: str, folder: Path) -> Enrolment:
     environment, named, key, place = targets(folder, name)
-    lines = {
-        "X0_MESH": said["mesh"],
-        "DATABASE_URL": said["database_url"],
-        "PREFECT_API_URL": f"{base}/api/prefect",
-        "PREFECT_API_AUTH_STRING": said["prefect_auth"],
-    }
+    values = (said["mesh"], said["database_url"], f"{base}/api/prefect", said["prefect_auth"])
     files = {
-        environment: "".join(f"{variable}={_word(str(value))}\n" for variable, value in lines.items()),
+        environment: "".join(f"{variable}={_word(str(value))}\n" for variable, value in zip(TOLD, values, strict=True)),
         named: f"X0_NODE={_word(name)}\n",
     }
     written = {path: text.encode() for path, text in files.items()}

@@ -52,6 +52,9 @@ def join(
     name: Annotated[str, typer.Option(help="This node's name; as declared, if it is.")],
     mesh: Annotated[str | None, typer.Option(help="The mesh; default: X0_MESH.")] = None,
     folder: Annotated[Path, typer.Option("--dir", help="Where the node's files go.")] = Path("/etc/x0tta6bl4"),
+    once: Annotated[
+        bool, typer.Option("--once", help="Be content where it has joined already: at each start.")
+    ] = False,
 ) -> None:
     """Make this machine a node: fetch its own credentials and write them, readable by their owner alone."""
     from infra import enrol  # noqa: PLC0415 - `--help` needs none of it
@@ -59,9 +62,13 @@ def join(
     from models.joining import check_name  # noqa: PLC0415 - as above
 
     check_name(name)
+    mesh = mesh or Settings().mesh
+    if once and enrol.credentials(folder, name, mesh=mesh) is not None:
+        out.print(f"{name} has joined {mesh} already", markup=False)
+        return
     enrol.require_room(folder, name)
     token = read_token(token_file)
-    found = enrol.ask(url, token, name=name, mesh=mesh or Settings().mesh, folder=folder)
+    found = enrol.ask(url, token, name=name, mesh=mesh, folder=folder)
     enrol.write(found)
     for path in found.files:
         out.print(f"wrote {path}", markup=False)
@@ -69,8 +76,10 @@ def join(
         out.print("these credentials travelled in clear text: the gateway's address is not https", markup=False)
     if not (found.has_place and found.has_key):
         what = "place" if not found.has_place else "control.pub"
-        out.print(f"the gateway has no {what} for {name}: this node is watched and not healed", markup=False)
-    out.print("next: systemctl enable --now x0tta6bl4-node", markup=False)
+        mend = "without one here it is watched and not healed"
+        out.print(f"the gateway has no {what} for {name}: {mend}", markup=False)
+    if not once:  # else whoever started this starts the node next
+        out.print("next: systemctl enable --now x0tta6bl4-node", markup=False)
 
 
 @node.command()

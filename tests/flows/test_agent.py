@@ -82,6 +82,36 @@ def test_what_cannot_run_ends_as_the_command_line_does(
     assert ended.value.code == 2
 
 
+def test_a_node_that_has_not_joined_where_it_was_said_to_does_not_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", URL)  # whoever is told of its own credentials never falls back to others
+    monkeypatch.setenv("PREFECT_API_URL", API)
+    with pytest.raises(SystemExit) as ended:
+        main(["node", "--name", "n7", "--joined", str(tmp_path)])
+    assert ended.value.code == 2
+    assert "n7 has not joined" in capsys.readouterr().err
+
+
+def test_a_node_that_joined_uses_what_it_was_given_and_no_more(tmp_path: Path) -> None:
+    """A child of ours is asked, because the environment is a process's own."""
+    (tmp_path / "node.env").write_text(
+        "X0_MESH=west\nDATABASE_URL=of-its-own\nPREFECT_API_URL=the-door\nPREFECT_API_AUTH_STRING=n7:pass\n"
+    )
+    (tmp_path / "name.env").write_text("X0_NODE=n7\n")
+    code = (
+        "import os, sys, flows.agent as a\n"
+        "async def run(asked, settings): print(settings.database_url.get_secret_value(), os.environ['PREFECT_API_URL'],"
+        " os.environ['PREFECT_API_AUTH_STRING'])\n"
+        f"a._run = run; a.main(['node', '--name', 'n7', '--joined', {str(tmp_path)!r}])"
+    )
+    told = {"X0_MESH": "west", "DATABASE_URL": URL, "PREFECT_API_AUTH_STRING": "shared:by-all"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **told}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["of-its-own", "the-door", "n7:pass"]
+
+
 def test_a_node_that_nobody_declared_only_watches(settings: Settings, tmp_path: Path) -> None:
     found = place_of(settings, tmp_path / "nowhere", node="n7", management=None)
     assert (found.node, found.mesh, found.links, found.daemon, found.management) == ("n7", "west", (), None, None)

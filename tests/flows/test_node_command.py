@@ -63,3 +63,24 @@ def test_joining_over_files_of_an_earlier_one_is_refused_before_the_token_is_sho
     done = CliRunner().invoke(cli.app, ["node", "join", *words, "--dir", str(tmp_path)])
     assert isinstance(done.exception, JoinRefused)
     assert "move it away" in str(done.exception)
+
+
+def test_joining_once_asks_nobody_where_it_was_done_and_needs_no_token_then(tmp_path: Path):
+    (tmp_path / "node.env").write_text(
+        "X0_MESH=west\nDATABASE_URL=postgresql+asyncpg://x0_node_west_n7:secret@db/app\n"
+        "PREFECT_API_URL=http://gateway/api/prefect\nPREFECT_API_AUTH_STRING=n7:shown\n"
+    )
+    (tmp_path / "name.env").write_text("X0_NODE=n7\n")
+    words = ("--url", "https://gateway.invalid", "--token-file", str(tmp_path / "gone"), "--once", "--mesh", "west")
+    done = CliRunner().invoke(cli.app, ["node", "join", *words, "--name", "n7", "--dir", str(tmp_path)])
+    assert (done.exit_code, done.output) == (0, "n7 has joined west already\n")
+    other = CliRunner().invoke(cli.app, ["node", "join", *words, "--name", "n8", "--dir", str(tmp_path)])
+    assert isinstance(other.exception, JoinRefused)
+    assert "secret" not in str(other.exception)
+
+
+def test_joining_once_for_the_first_time_shows_its_token(tmp_path: Path):
+    words = ("--url", "https://gateway.invalid", "--token-file", str(tmp_path / "gone"), "--once", "--mesh", "west")
+    done = CliRunner().invoke(cli.app, ["node", "join", *words, "--name", "n7", "--dir", str(tmp_path / "etc")])
+    assert isinstance(done.exception, ConfigurationInvalid)
+    assert "join token" in str(done.exception)

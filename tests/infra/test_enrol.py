@@ -10,7 +10,7 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from infra.enrol import ask, require_room, write
+from infra.enrol import ask, credentials, require_room, write
 from infra.node.place import NodePlace
 from infra.node.signing import load_public_key
 from models.errors import ConfigurationInvalid, MeshError, RefusedError, SourceUnavailable
@@ -110,3 +110,36 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationInvalid, match="run this as root"):
         require_room(tmp_path / "file", "n7")
+
+
+def joined(folder: Path) -> Path:
+    """A node's folder after joining."""
+    require_room(folder, "n7")
+    write(asked(folder, answering()))
+    return folder
+
+
+def test_a_joining_that_ended_is_found_again_and_an_empty_or_cut_off_one_is_none(tmp_path: Path):
+    assert credentials(tmp_path, "n7", mesh="lab") is None
+    (tmp_path / "name.env").write_text("X0_NODE=n7\n")
+    assert credentials(tmp_path, "n7", mesh="lab") is None
+    assert credentials(joined(tmp_path / "etc"), "n7", mesh="lab") == {
+        "X0_MESH": "lab",
+        "DATABASE_URL": SAID["database_url"],
+        "PREFECT_API_URL": "https://gateway/api/prefect",
+        "PREFECT_API_AUTH_STRING": "n7:shown",
+    }
+
+
+@pytest.mark.parametrize(("name", "mesh"), [("n8", "lab"), ("n7", "other")])
+def test_nobody_takes_the_credentials_of_another_node_or_mesh(tmp_path: Path, name: str, mesh: str):
+    with pytest.raises(JoinRefused, match="of n7 in mesh lab, not of"):
+        credentials(joined(tmp_path), name, mesh=mesh)
+
+
+@pytest.mark.parametrize("content", ["X0_MESH=lab\n", "no variable", "X0_MESH=lab\nLD_PRELOAD=/x\n", "\udcff"])
+def test_an_environment_that_joining_did_not_write_is_said_without_its_content(tmp_path: Path, content: str):
+    (joined(tmp_path) / "node.env").write_text(content, errors="surrogateescape")
+    with pytest.raises(ConfigurationInvalid, match=r"node\.env") as refusal:
+        credentials(tmp_path, "n7", mesh="lab")
+    assert "LD_PRELOAD" not in str(refusal.value)
