@@ -54,7 +54,8 @@ def pods(values: Path) -> dict[str, dict]:
 
 
 def containers(values: Path) -> dict[str, dict]:
-    return {one["name"]: one for pod in pods(values).values() for one in pod["containers"]}
+    all_pods = pods(values).values()
+    return {one["name"]: one for pod in all_pods for one in (*pod.get("initContainers", ()), *pod["containers"])}
 
 
 @pytest.mark.parametrize("values", VALUES, ids=named)
@@ -120,7 +121,7 @@ def test_no_secret_is_made_or_written_down(values):
 def test_whatever_serves_long_has_a_probe_and_limits(values):
     for name, one in containers(values).items():
         assert "memory" in one["resources"]["limits"], name
-        if name not in {"migrate", "ready", "actuator"}:
+        if name not in {"migrate", "ready", "actuator", "join"}:
             assert "livenessProbe" in one, name
 
 
@@ -137,9 +138,50 @@ def test_the_actuator_never_sees_the_private_half_of_the_key():
     assert keys["secret"]["items"] == [{"key": "control.pub", "path": "control.pub"}]
 
 
+@pytest.mark.parametrize("name", ["default", "bundled", "full"])
+def test_a_node_gets_no_secret_but_the_token_it_joins_with_and_the_public_key(name):
+    pod = pods(CHART / "ci" / f"{name}-values.yaml")["node"]
+    for one in (*pod["initContainers"], *pod["containers"]):
+        assert "envFrom" not in one
+        assert not [variable for variable in one.get("env", ()) if "secretKeyRef" in str(variable)], one["name"]
+        assert not {"DATABASE_URL", "PREFECT_API_AUTH_STRING"} & {variable["name"] for variable in one.get("env", ())}
+    secrets = {one["name"]: one["secret"] for one in pod["volumes"] if "secret" in one}
+    assert set(secrets) - {"keys"} == {"tokens"}
+    assert [one["name"] for one in (*pod["initContainers"], *pod["containers"]) if "tokens" in str(one)] == ["join"]
+    # A node that has joined outlives the secret.
+    assert secrets["tokens"]["optional"]
+
+
+def test_a_node_joins_once_and_keeps_what_it_was_given_on_its_own_host():
+    values = CHART / "ci" / "default-values.yaml"
+    join, collector = containers(values)["join"], containers(values)["collector"]
+    assert "--once" in join["command"]
+    assert join["command"][-1] == "http://west-gateway.mesh.svc:8080"
+    kept = "/var/lib/x0tta6bl4/joined"
+    assert (join["args"][-1], collector["args"][-1]) == (kept, kept)
+    assert join["args"][:2] == ["--token-file", "/run/x0tta6bl4/join/$(NODE_NAME)"]
+    mounts = {
+        one["name"]: [mount for mount in one["volumeMounts"] if mount["mountPath"] == kept] for one in (join, collector)
+    }
+    assert [len(found) for found in mounts.values()] == [1, 1]
+    assert mounts["collector"][0]["readOnly"]
+    (volume,) = [one for one in pods(values)["node"]["volumes"] if one["name"] == mounts["join"][0]["name"]]
+    assert volume["hostPath"]["type"] == "DirectoryOrCreate"
+
+
+def test_nodes_reach_the_gateway_and_the_database_and_prefect_only_behind_the_gateway():
+    policies = {
+        one["metadata"]["name"]: one["spec"]
+        for one in rendered(CHART / "ci" / "full-values.yaml")
+        if one["kind"] == "NetworkPolicy"
+    }
+    let_in = {name for name, spec in policies.items() if "192.0.2.0/24" in str(spec)}
+    assert let_in == {"west-gateway", "west-postgres"}
+
+
 def test_a_nodes_queue_is_named_by_the_downward_api():
     collector = containers(CHART / "ci" / "default-values.yaml")["collector"]
-    assert collector["command"][-4:-2] == ["--name", "$(NODE_NAME)"]
+    assert collector["args"][:2] == ["--name", "$(NODE_NAME)"]
     fields = {
         one["name"]: one["valueFrom"]["fieldRef"]["fieldPath"] for one in collector["env"] if "fieldRef" in str(one)
     }
@@ -193,6 +235,8 @@ def test_the_operator_gets_nothing_unless_it_is_asked_for():
         (["--set", "gateway.replica=3"], "replica"),
         (["--set", "images.control.digest=latest"], "digest"),
         (["--set", "prefect.enabled=false"], "prefect.url"),
+        (["--set", "node.gatewayUrl=gateway:8080"], "gatewayUrl"),
+        (["--set", "secrets.join="], "join"),
         (["--set", "actuator.enabled=true"], "control.pub"),
         (["--set", "actuator.enabled=true", "--set", "secrets.keys=k"], "places"),
     ],

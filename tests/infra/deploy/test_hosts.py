@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typer.testing import CliRunner
+
+import flows.agent
+import flows.cli
 
 ROOT = Path(__file__).resolve().parents[3]
 DEPLOY = ROOT / "infra" / "deploy"
@@ -62,9 +66,9 @@ def test_compose_mounts_what_is_there_or_what_the_operator_is_told_to_make():
     assert "`nodes/`" in (ROOT / "docs" / "deploy.md").read_text()
 
 
-def test_the_monitoring_reads_its_secrets_from_files_that_nobody_ships():
+def test_secrets_are_read_from_files_that_nobody_ships():
     files = [one["file"] for one in COMPOSE["secrets"].values()]
-    assert len(files) == 2
+    assert len(files) == 3
     assert [one for one in files if (DEPLOY / "compose" / one).exists()] == []
     ignored = (ROOT / ".gitignore").read_text().splitlines()
     assert {"infra/deploy/compose/secrets/", "infra/deploy/compose/.env"} <= set(ignored)
@@ -83,6 +87,46 @@ def test_the_monitoring_listens_on_this_machine_alone_with_a_pinned_version_and_
         assert re.search(r":v?\d+\.\d+\.\d+$", one["image"]), name
         assert one["read_only"], name
         assert one["cap_drop"] == ["ALL"], name
+
+
+def test_a_node_holds_no_password_of_the_installation_and_keeps_what_it_was_given_on_its_own_volume():
+    join, node = OURS["join"], OURS["node"]
+    for one in (join, node):
+        assert set(one["environment"]) == {"X0_MESH"}
+        assert [volume for volume in one["volumes"] if volume.startswith("node:")]
+    assert [name for name in OURS if name != "node" and "node:/var/lib/x0tta6bl4" in OURS[name].get("volumes", ())] == [
+        "join"
+    ]
+    (kept,) = [word.removeprefix("--dir=") for word in join["command"] if word.startswith("--dir=")]
+    assert node["command"][-2:] == ["--joined", kept]
+    assert node["depends_on"] == {"join": {"condition": "service_completed_successfully"}}
+
+
+def test_a_node_joins_once_with_a_token_that_is_no_argument():
+    join = OURS["join"]
+    assert "--once" in join["command"]
+    assert [word for word in join["command"] if "token" in word] == ["--token-file=/run/secrets/join_token"]
+    assert join["secrets"] == ["join_token"]
+    # As a node in the host's network reaches it, and not by the name that only containers know.
+    port = COMPOSE["services"]["postgres"]["ports"][0].rpartition(":")[0]
+    assert COMPOSE["services"]["gateway"]["environment"]["X0_NODE_DATABASE"] == f"{port}/app"
+
+
+def test_what_a_node_is_told_on_the_command_line_it_understands(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    told = {
+        name: [
+            re.sub(r"\$\{\w+:\?\}", "n7", word).replace("/var/lib/x0tta6bl4", str(tmp_path)) for word in one["command"]
+        ]
+        for name, one in OURS.items()
+    }
+    # Both lack what they are to find, and complain of that; of a wrong option they would complain first.
+    assert told["join"][:3] == ["python", "-m", "flows"]
+    done = CliRunner().invoke(flows.cli.app, [*told["join"][3:], "--mesh=west"])
+    assert "join token" in str(done.exception)
+    assert told["node"][:3] == ["python", "-m", "flows.agent"]
+    with pytest.raises(SystemExit):
+        flows.agent.main(told["node"][3:])
+    assert "n7 has not joined" in capsys.readouterr().err
 
 
 def test_alertmanager_finds_its_token_where_its_configuration_looks():

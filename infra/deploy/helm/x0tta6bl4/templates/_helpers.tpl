@@ -31,6 +31,10 @@ imagePullSecrets:
 {{- if .Values.prefect.enabled -}}http://{{ include "x0.name" . }}-prefect.{{ .Release.Namespace }}.svc:4200/api{{- else -}}{{ required "prefect.url: say where Prefect's API is, or set prefect.enabled" .Values.prefect.url }}{{- end -}}
 {{- end -}}
 
+{{- define "x0.gateway" -}}
+{{- .Values.node.gatewayUrl | default (printf "http://%s-gateway.%s.svc:8080" (include "x0.name" .) .Release.Namespace) -}}
+{{- end -}}
+
 {{- define "x0.env" -}}
 - { name: X0_MESH, value: {{ .Values.mesh | quote }} }
 - { name: PREFECT_API_URL, value: {{ include "x0.prefect" . | quote }} }
