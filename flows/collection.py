@@ -35,6 +35,11 @@ async def collect(asked: CollectParameters) -> None:
     async with collection.opened(asked.place) as station:
         courier = asyncio.create_task(station.run_courier())
         try:
-            await longrun.hold(f"collect-node:{asked.mesh}:{asked.node}", station.tick, every=period)
+            await longrun.hold(role(asked), station.tick, every=period)
         finally:
             courier.cancel()
+
+
+def role(asked: CollectParameters) -> str:
+    """Name the post that a node's collector holds."""
+    return f"collect-node:{asked.mesh}:{asked.node}"

@@ -6,12 +6,13 @@ Collectors, couriers and the watch run as tasks of this process; actuators are p
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from flows.collection import CollectParameters, collect
+from flows.collection import CollectParameters, collect, role
 from flows.declaration import declare
 from flows.healing import WatchParameters, watch
 from infra.clock import SystemClock
@@ -21,6 +22,7 @@ from infra.node.senses import configuration_of
 from infra.node.signing import Ed25519Signer, create_key, load_private_key
 from infra.settings import Settings
 from models.errors import NodeUnavailable
+from models.ports import Store
 from tasks.diary import unreported
 from tasks.wiring import Adapters, limits_of, using
 
@@ -35,6 +37,7 @@ async def controlling(lab: Lab, settings: Settings, database: str, *, heal: bool
 
     Raises:
         NodeUnavailable: an actuator did not start.
+        MeshError: what a collector raised that did not start.
     """
     clock = SystemClock()
     key = create_key(lab.folder)
@@ -54,19 +57,30 @@ async def controlling(lab: Lab, settings: Settings, database: str, *, heal: bool
         if heal:
             for place in lab.places.values():
                 await stack.enter_async_context(_actuator(place.folder / "node.json", key.with_suffix(".pub")))
-        with using(world), unreported():
-            jobs = [
-                asyncio.create_task(
-                    collect(CollectParameters(mesh=lab.name, node=node, place=place.folder / "node.json"))
-                )
-                for node, place in lab.places.items()
-            ]
-            jobs.append(asyncio.create_task(watch(WatchParameters(mesh=lab.name, heal=heal))))
+        jobs: list[asyncio.Task[None]] = []
         stack.push_async_callback(_stopped, jobs)
+        with using(world), unreported():
+            # One after another: opening a node's programs holds the event loop, and a connection that another
+            # collector was making meanwhile would run out of time.
+            for node, place in lab.places.items():
+                asked = CollectParameters(mesh=lab.name, node=node, place=place.folder / "node.json")
+                jobs.append(asyncio.create_task(collect(asked)))
+                await at_post(store, role(asked), jobs[-1])
+            jobs.append(asyncio.create_task(watch(WatchParameters(mesh=lab.name, heal=heal))))
         yield store
         for job in jobs:
             if job.done():
                 job.result()
+
+
+async def at_post(store: Store, role: str, job: asyncio.Task[None]) -> None:
+    """Wait until a job of this process holds its role; raise what it raised if it ended before."""
+    while not job.done():
+        async with store.unit() as unit:
+            if any(one.role == role and one.pid == os.getpid() for one in await unit.long_runs.all()):
+                return
+        await asyncio.sleep(LOOK_SECONDS)
+    job.result()
 
 
 async def _stopped(jobs: list[asyncio.Task[None]]) -> None:
