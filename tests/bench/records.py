@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Generic, Literal, Protocol, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -13,6 +13,24 @@ from models.errors import ConfigurationInvalid
 from tests.bench.cells import Arm, Cell
 
 ATTEMPTS = 4  # a place that voids its trial so often will again
+
+
+class Line(Protocol):
+    """Whatever a benchmark keeps a line of."""
+
+    @property
+    def seed(self) -> int:
+        """The benchmark's."""
+
+    def model_dump_json(self) -> str:
+        """Return it as one line."""
+
+    @classmethod
+    def model_validate_json(cls, json_data: str) -> Self:
+        """Read a line back; ValidationError where it is none."""
+
+
+Kept = TypeVar("Kept", bound=Line)
 
 
 class Record(BaseModel):
@@ -50,15 +68,16 @@ class Record(BaseModel):
         return Cell(self.case, self.arm, self.number)
 
 
-class Records:
-    """The file beside the report. Lines are only ever added; one that a crash cut short is left out."""
+class Lines(Generic[Kept]):
+    """The file beside a report. Lines are only ever added; one that a crash cut short is left out."""
 
-    def __init__(self, path: Path, *, seed: int) -> None:
+    def __init__(self, path: Path, of: type[Kept], *, seed: int) -> None:
         self._path = path
+        self._of = of
         self._seed = seed
 
-    def read(self) -> list[Record]:
-        """Return every finished attempt, oldest first.
+    def read(self) -> list[Kept]:
+        """Return what was finished, oldest first.
 
         Raises:
             ConfigurationInvalid: the file belongs to a run with another seed, or is damaged before its last line.
@@ -66,7 +85,7 @@ class Records:
         lines = self._path.read_text().splitlines(keepends=True) if self._path.exists() else []
         whole = [line for line in lines if line.endswith("\n")]
         try:
-            records = [Record.model_validate_json(line) for line in whole]
+            records = [self._of.model_validate_json(line) for line in whole]
         except ValidationError as error:
             raise ConfigurationInvalid(f"{self._path} is damaged ({error})", "move it away to begin anew") from error
         for other in {record.seed for record in records} - {self._seed}:
@@ -75,13 +94,20 @@ class Records:
             )
         return records
 
-    def add(self, record: Record) -> None:
+    def add(self, record: Kept) -> None:
         """Add a line; a last line without its end is cut off first, so that it spoils no other."""
         text = self._path.read_bytes() if self._path.exists() else b""
         if text and not text.endswith(b"\n"):
             self._path.write_bytes(text[: text.rfind(b"\n") + 1])
         with self._path.open("a") as file:
             file.write(record.model_dump_json() + "\n")
+
+
+class Records(Lines[Record]):
+    """Finished attempts at trials."""
+
+    def __init__(self, path: Path, *, seed: int) -> None:
+        super().__init__(path, Record, seed=seed)
 
 
 def wanting(plan: Sequence[Cell], records: Iterable[Record]) -> list[Cell]:

@@ -1,10 +1,14 @@
 """How large a mesh one watcher holds: real meshes as far as this machine carries them, made-up reports beyond.
 
-    x0tta6bl4 bench scale --json FILE [--lab 6,20,50] [--reported 6,20,50,200,1000] [--quick]
+    x0tta6bl4 bench scale --json FILE [--lab 6,20,50] [--reported 6,20,50,200,1000] [--regions 1000,10000]
+                                      [--telemetry 6,20] [--times 1] [--quick]
 
-Two parts. *lab*: a grid in namespaces with the whole controller in one process, and a grey link. *reported*: reports
-of a grid as `tests/bench/scale_mesh.py` makes them up, through the same detector, rules and planner. Where both exist
-they stand in one row each, so that a reader sees how far the second may be believed.
+Four kinds of parts. *lab*: a grid in namespaces with the whole controller in one process, and a grey link. *reported*:
+reports of a grid as `tests/bench/scale_mesh.py` makes them up, through the same detector, rules and planner; where a
+lab has the same size they stand in one row, so that a reader sees how far the second may be believed. *regions*: the
+same reports, watched region by region. *telemetry*: the same reports, scraped by a real Prometheus and read from there.
+
+Finished parts are lines of FILE.parts.jsonl; the same command again goes on from there.
 """
 
 from __future__ import annotations
@@ -13,282 +17,156 @@ import asyncio
 import logging
 import os
 import sys
+import tempfile
 import time
-from bisect import bisect_right
-from collections.abc import Iterable, Sequence
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
-from statistics import median
 from typing import Annotated
 
-import psutil
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 
-from flows.controller import controlling
-from flows.trial import LAB_LEASE_SECONDS, LEARNING_SECONDS, report
 from infra.clock import SystemClock
-from infra.lab import build
-from infra.lab.build import Lab
-from infra.lab.running import measure
-from infra.lab.topology import LARGEST, Shape, mesh
-from infra.lab.trial import FaultSpec, TrialSpec
-from infra.lab.verdict import ControllerReport
+from infra.lab.topology import LARGEST
 from infra.log import configure
-from infra.settings import Settings
-from models.correlation import correlate
-from models.detection import Detector
 from models.errors import ConfigurationInvalid, MeshError
-from models.guardrails import Known
-from models.incident import FaultKind, Incident, IncidentId, IncidentState, Symptom
-from models.mesh import Mesh
-from models.planning import choose
-from models.remedy import Limits
-from models.rules import RulesDiagnostician
-from models.telemetry import Sample
 from tests.bench import house
-from tests.bench.report import Report, Row, commit, machine, show
-from tests.bench.scale_mesh import PERIOD_S, Reports, grid, instant
+from tests.bench.records import Lines
+from tests.bench.report import ROOT, Report, commit, machine, show
+from tests.bench.scale_parts import Asked, Kind, Part, notes, plan, rows, wanting
+from tests.bench.workers.scale import Answer
 
 LAB_SIZES, QUICK_LAB = "6,20,50", "6"
 REPORTED_SIZES, QUICK_REPORTED = "6,20,50,200,1000", "6,50"
-LEAST = 6
-FAULT_S = 24.0  # as long as a detector wants of a link's past
-WARM_S = 2.0  # so long before the fault the made-up mesh is looked at, too
-LOOKS = 8  # the last ones are timed: all of them see the fault
-REST_S = 20.0  # in which the lab's figures are taken
-SETTLE_S = 240.0  # fifty daemons on two cores take their time
-MEGABYTE = 1e6
+REGION_SIZES, TELEMETRY_SIZES = "1000,10000", "6,20"
+LEAST, LEAST_IN_REGIONS = 6, 200  # fewer are one region
+MOST_SCRAPED = 50  # each has a page that this machine serves twice a second
+STOP_S = 90.0  # fifty actuators say goodbye, a lab comes down
+LOG_TAIL = 1500  # characters of a failed part's log that tell why
+READING = (
+    "lab: cores and memory of the one process of all collectors, watch and bench, at rest",
+    "lab: actuators and routing daemons are processes of their own and in no figure",
+    "look_ms, decide_ms: CPU time; a lab's look is its stored samples looked at again",
+    "in regions: look_ms is the slowest watched region's, cores_together the watched ones' mean times the regions",
+)
 
-Sizes = Annotated[str, typer.Option(help="Nodes, comma-separated; empty: none.")]
-
-
-@dataclass(frozen=True, slots=True)
-class Looks:
-    """What watching cost.
-
-    Attributes:
-        look_ms: CPU time of each look: samples taken in, symptoms found.
-        decide_ms: CPU time from symptoms to a remedy: correlation, rules, planning with its guards.
-        named: What the likeliest cause names; None where nothing was found.
-        seen_s: From the fault to the first symptom of that element; None: never.
-    """
-
-    look_ms: tuple[float, ...]
-    decide_ms: float | None
-    named: str | None
-    seen_s: float | None
-
-
-class Watched:
-    """The whole controller behind the lab's `Controller` protocol, measured while nothing happens."""
-
-    def __init__(self, settings: Settings, database: str) -> None:
-        self._settings = settings.model_copy(update={"lease_seconds": LAB_LEASE_SECONDS})
-        self._database = database
-        self._running = AsyncExitStack()
-        self.cores = 0.0
-        self.memory_mb = 0.0
-        self.samples: list[Sample] = []
-
-    async def start(self, lab: Lab) -> None:
-        """Start, learn, and measure the controller at rest."""
-        self._mesh = lab.name
-        self._store = await self._running.enter_async_context(
-            controlling(lab, self._settings, self._database, heal=True)
-        )
-        await asyncio.sleep(LEARNING_SECONDS)
-        began, spent = time.monotonic(), _spent_s()
-        await asyncio.sleep(REST_S)
-        self.cores = (_spent_s() - spent) / (time.monotonic() - began)
-        self.memory_mb = psutil.Process().memory_info().rss / MEGABYTE
-
-    async def stop(self) -> ControllerReport:
-        """Keep what the nodes reported at rest and after, say what was seen, stop."""
-        try:
-            now = SystemClock().now()
-            async with self._store.unit() as unit:
-                self.samples = await unit.samples.between(self._mesh, now - timedelta(minutes=5), now)
-                found = [
-                    await unit.incidents.story(one.id) for one in reversed(await unit.incidents.recent(self._mesh))
-                ]
-            return report([one for one in found if one is not None])
-        finally:
-            await self._running.aclose()
+Sizes = Annotated[str | None, typer.Option(help="Nodes, comma-separated; an empty text: none.")]
 
 
 def main(
     *,
-    json: Annotated[Path, typer.Option(help="The report.")],
-    lab: Sizes = LAB_SIZES,
-    reported: Sizes = REPORTED_SIZES,
+    json: Annotated[Path, typer.Option(help="The report; finished parts go to FILE.parts.jsonl beside it.")],
+    lab: Sizes = None,
+    reported: Sizes = None,
+    regions: Sizes = None,
+    telemetry: Sizes = None,
+    times: Annotated[int, typer.Option(min=1, max=20, help="Each part so often, each with a mesh of its own.")] = 1,
     quick: Annotated[bool, typer.Option("--quick", help="6 in the lab, 6 and 50 made up: does it all work?")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the meshes' costs.")] = 1,
 ) -> None:
     """Measure what watching costs by the size of the mesh."""
     configure(least=logging.WARNING)
-    built, told = (QUICK_LAB, QUICK_REPORTED) if quick else (lab, reported)
-    raise typer.Exit(house.run(_bench(json, sizes(built, most=LARGEST), sizes(told, most=None), seed=seed)))
+    wanted = {
+        Kind.LAB: sizes(lab, QUICK_LAB if quick else LAB_SIZES, least=LEAST, most=LARGEST),
+        Kind.REPORTED: sizes(reported, QUICK_REPORTED if quick else REPORTED_SIZES, least=LEAST, most=None),
+        Kind.REGIONS: sizes(regions, "" if quick else REGION_SIZES, least=LEAST_IN_REGIONS, most=None),
+        Kind.TELEMETRY: sizes(telemetry, "" if quick else TELEMETRY_SIZES, least=LEAST, most=MOST_SCRAPED),
+    }
+    raise typer.Exit(house.run(_bench(json, plan(wanted, times=times), seed=seed)))
 
 
-def sizes(given: str, *, most: int | None) -> tuple[int, ...]:
-    """Return the numbers of a comma-separated list.
+def sizes(given: str | None, otherwise: str, *, least: int, most: int | None) -> tuple[int, ...]:
+    """Return the numbers of a comma-separated list; `otherwise` where none was given.
 
     Raises:
-        ConfigurationInvalid: one of them is no size of a mesh.
+        ConfigurationInvalid: one of them is no size of such a mesh.
     """
-    names = [one.strip() for one in given.split(",") if one.strip()]
+    names = [one.strip() for one in (otherwise if given is None else given).split(",") if one.strip()]
     for name in names:
-        if not name.isdigit() or int(name) < LEAST or (most is not None and int(name) > most):
-            limit = f"from {LEAST}" + (f" to {most}" if most else "")
-            raise ConfigurationInvalid(f"{name} is no size of a mesh", f"choose numbers {limit}")
+        if not name.isdigit() or int(name) < least or (most is not None and int(name) > most):
+            limit = f"from {least}" + (f" to {most}" if most else "")
+            raise ConfigurationInvalid(f"{name} is no size of a mesh here", f"choose numbers {limit}")
     return tuple(int(name) for name in names)
 
 
-async def _bench(path: Path, labs: Sequence[int], told: Sequence[int], *, seed: int) -> int:
+async def _bench(path: Path, asked: list[Asked], *, seed: int) -> int:
     started, measured = SystemClock().now(), commit()
+    kept = Lines(path.with_name(f"{path.name}.parts.jsonl"), Part, seed=seed)
     console = Console(soft_wrap=True)
-    rows: list[Row] = []
-    reported: dict[int, Looks] = {}
-    for size in sorted({*labs, *told}):
-        console.print(f"{size} nodes: made-up reports")
-        reported[size] = await asyncio.to_thread(watch_reports, size, seed=seed)
-    for size in labs:
-        console.print(f"{size} nodes: in namespaces, about two minutes")
-        rows += await _lab_rows(size, reported[size], seed=seed)
-    rows += [row for size in told if size not in labs for row in reported_rows(size, reported[size])]
-    notes = (
-        f"lab: cores and memory of the one process of all collectors, watch and bench, at rest for {REST_S:.0f} s",
-        "lab: actuators, routing daemons and Postgres are processes of their own and not in it",
-        "look_ms: CPU time of taking a half second's samples in and testing every element; the lab's samples replayed",
-        f"load average at the end {os.getloadavg()[0]:.1f}",
+    for one in wanting(asked, kept.read()):
+        console.print(f"{one}{': about two minutes' if one.kind is Kind.LAB else ''}")
+        part = await _measured(one, seed=seed, measured=measured)
+        kept.add(part)
+        console.print(f"  failed: {part.error}" if part.error else f"  {_told(part)}", markup=False)
+    parts = kept.read()
+    report = Report(
+        bench="scale",
+        commit=measured,
+        machine=machine(),
+        seed=seed,
+        started=started,
+        rows=rows(asked, parts),
+        notes=(*READING, *notes(asked, parts)),
     )
-    report_ = Report(
-        bench="scale", commit=measured, machine=machine(), seed=seed, started=started, rows=tuple(rows), notes=notes
-    )
-    report_.write(path)
-    show(report_, console)
-    return 0
+    report.write(path)
+    show(report, console)
+    return 1 if wanting(asked, parts) else 0
 
 
-# --- made-up reports
+def _told(part: Part) -> str:
+    figures = ", ".join(f"{name} {'none' if one is None else f'{one:.4g}'}" for name, one in part.figures.items())
+    return f"{figures} ({part.wall_s:.0f} s)"
 
 
-def watch_reports(size: int, *, seed: int) -> Looks:
-    """Watch a made-up mesh until its grey link was seen, and time the last looks."""
-    # As far as a lab goes, the very mesh it would build.
-    declared = mesh(Shape.GRID, size, seed=seed) if size <= LARGEST else grid(size, seed=seed)
-    grey = declared.links[len(declared.links) // 2]
-    reports = Reports(declared, grey, FAULT_S, seed).until(FAULT_S + LOOKS * PERIOD_S)
-    return watch(declared, reports, fault_s=FAULT_S)
-
-
-def watch(declared: Mesh, reports: Iterable[tuple[float, Sequence[Sample]]], *, fault_s: float) -> Looks:
-    """Look at everything the nodes say, every half second; decide once, at the end."""
-    detector = Detector(declared)
-    looks: list[float] = []
-    seen_at: float | None = None
-    symptoms: tuple[Symptom, ...] = ()
-    now = fault_s
-    for now, samples in reports:
-        began = time.process_time()
-        detector.observe(samples)
-        # The past is only taken in: a detector that was not asked has learnt nothing, but costs the same when asked.
-        if now > fault_s - WARM_S:
-            symptoms = detector.symptoms(instant(now))
-        looks.append(1000 * (time.process_time() - began))
-        if symptoms and seen_at is None:
-            seen_at = now
-    began = time.process_time()
-    named = _decided(symptoms, declared, now) if symptoms else None
-    decide_ms = 1000 * (time.process_time() - began) if symptoms else None
-    seen_s = seen_at - fault_s if seen_at is not None else None
-    return Looks(tuple(looks[-LOOKS:]), decide_ms, named, seen_s)
-
-
-def _decided(symptoms: tuple[Symptom, ...], declared: Mesh, now: float) -> str:
-    """Go from symptoms to a remedy, as the cycle does, and return the element it is for."""
-    group = correlate(symptoms, declared)[0]
-    incident = Incident(IncidentId("scale"), declared.name, IncidentState.OPEN, instant(now), group)
-    diagnosis = RulesDiagnostician().diagnose(incident, declared, at=instant(now))
-    return str(choose(diagnosis, declared, Known(), Limits(), now=instant(now)).cause.element)
-
-
-def reported_rows(size: int, looks: Looks) -> tuple[Row, ...]:
-    """Return the figures of a made-up mesh that no lab stands beside."""
-    case = f"{size} nodes, made-up reports"
-    return (
-        Row(case=case, metric="look_ms", unit="ms", value=median(looks.look_ms), n=len(looks.look_ms)),
-        Row(case=case, metric="decide_ms", unit="ms", value=looks.decide_ms, n=1),
-        Row(case=case, metric="time_to_detect", unit="s", value=looks.seen_s, n=1),
+async def _measured(asked: Asked, *, seed: int, measured: str) -> Part:
+    """Have a process of its own measure a part; one that fails is a part, too."""
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="x0scale-") as folder:
+        answer, error = await _worker(asked, Path(folder), seed=seed + asked.number)
+    return Part(
+        kind=asked.kind,
+        size=asked.size,
+        number=asked.number,
+        seed=seed,
+        commit=measured,
+        error=error,
+        figures=answer.figures,
+        notes=answer.notes,
+        wall_s=round(time.monotonic() - started, 1),
+        load=round(os.getloadavg()[0], 1),
     )
 
 
-# --- real meshes
-
-
-async def _lab_rows(size: int, reported: Looks, *, seed: int) -> tuple[Row, ...]:
-    async with house.housed(None) as (settings, url):
-        built = mesh(Shape.GRID, size, name=f"s{os.getpid()}", seed=seed)
-        lab = await build.up(built, state=settings.state)
-        spec = TrialSpec(
-            name=f"scale {size}",
-            topology=Shape.GRID,
-            size=size,
-            seed=seed,
-            faults=(FaultSpec(kind=FaultKind.GREY),),
-            settle_s=SETTLE_S,
-            stop_after_clean_s=5,
+async def _worker(asked: Asked, folder: Path, *, seed: int) -> tuple[Answer, str]:
+    # Tied to our life: a killed benchmark leaves a worker that takes its lab down, not one that goes on.
+    command = ["setpriv", "--pdeathsig", "TERM", "--", sys.executable, "-m", "tests.bench.workers.scale"]
+    arguments = [asked.kind, str(asked.size), str(seed), str(folder / "answer.json")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with (folder / "log").open("wb") as log:
+        # A group of its own: Ctrl-C is for us alone; we end the worker in order.
+        worker = await asyncio.create_subprocess_exec(
+            *command, *arguments, stdout=log, stderr=log, env=environment, process_group=0
         )
-        watched = Watched(settings, url)
-        try:
-            result = await measure(spec, watched, lab=lab, folder=settings.state / "trial", clock=SystemClock())
-        finally:
-            await asyncio.shield(lab.down())
-    looks = replayed(built, watched.samples)
-    case = f"{size} nodes"
-    span = (watched.samples[-1].at - watched.samples[0].at).total_seconds()
-    beside = {"made-up reports": median(reported.look_ms)}
-    return (
-        Row(case=case, metric="cores", unit="cores", value=watched.cores, n=1),
-        Row(case=case, metric="memory", unit="MB", value=watched.memory_mb, n=1),
-        Row(case=case, metric="samples", unit="rows/s", value=len(watched.samples) / span, n=len(watched.samples)),
-        Row(case=case, metric="look_ms", unit="ms", value=median(looks), n=len(looks), peers=beside),
-        Row(
-            case=case,
-            metric="time_to_detect",
-            unit="s",
-            value=result.detect_s,
-            n=1,
-            peers={"made-up reports": reported.seen_s},
-        ),
-        Row(case=case, metric="outage", unit="s", value=result.outage_s, n=1),
-    )
+    try:
+        code = await worker.wait()
+    finally:
+        await asyncio.shield(_ended(worker))
+    try:
+        return Answer.model_validate_json((folder / "answer.json").read_bytes()), ""
+    except (OSError, ValidationError):
+        said = (folder / "log").read_text(errors="replace").strip()[-LOG_TAIL:]
+        return Answer(figures={}), said or f"the worker ended with code {code}"
 
 
-def replayed(declared: Mesh, samples: Sequence[Sample]) -> tuple[float, ...]:
-    """Return what each of the last looks at stored samples costs again, CPU milliseconds."""
-    detector = Detector(declared)
-    looks: list[float] = []
-    period = timedelta(seconds=PERIOD_S)
-    now = samples[0].at
-    place = 0
-    while place < len(samples):
-        now += period
-        end = bisect_right(samples, now, key=lambda one: one.at)
-        began = time.process_time()
-        detector.observe(samples[place:end])
-        detector.symptoms(now)
-        looks.append(1000 * (time.process_time() - began))
-        place = end
-    return tuple(looks[-LOOKS:])
-
-
-def _spent_s() -> float:
-    times = psutil.Process().cpu_times()
-    return float(times.user + times.system)
+async def _ended(worker: asyncio.subprocess.Process) -> None:
+    if worker.returncode is not None:
+        return
+    worker.terminate()
+    try:
+        await asyncio.wait_for(worker.wait(), STOP_S)
+    except TimeoutError:
+        worker.kill()
+        await worker.wait()
 
 
 if __name__ == "__main__":

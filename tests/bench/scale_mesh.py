@@ -7,7 +7,7 @@ says nothing of how well it sees; `bench scale` compares it with real meshes whe
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -62,15 +62,15 @@ class Reports:
     fault_s: float
     seed: int
 
-    def until(self, seconds: float) -> Iterator[tuple[float, list[Sample]]]:
-        """Yield (now, what every node reported in the last half second)."""
-        phases = np.random.default_rng(self.seed).uniform(0, PERIOD_S, len(self.mesh.nodes))
+    def until(self, seconds: float, *, nodes: Collection[NodeId] | None = None) -> Iterator[tuple[float, list[Sample]]]:
+        """Yield (now, what every node, or every one of these, reported in the last half second)."""
+        phases = np.random.default_rng(self.seed).uniform(0, PERIOD_S, len(self.mesh.nodes)).tolist()
+        told = [
+            (index, phase) for index, phase in enumerate(phases) if nodes is None or self.mesh.nodes[index].id in nodes
+        ]
         for tick in range(int(seconds / PERIOD_S)):
             begin = tick * PERIOD_S
-            yield (
-                begin + PERIOD_S,
-                [self._sample(index, tick, begin + float(phase)) for index, phase in enumerate(phases.tolist())],
-            )
+            yield begin + PERIOD_S, [self._sample(index, tick, begin + phase) for index, phase in told]
 
     def _sample(self, index: int, tick: int, at: float) -> Sample:
         node = self.mesh.nodes[index].id
@@ -111,9 +111,10 @@ class Reports:
 
 
 def grid(size: int, *, seed: int) -> Mesh:
-    """Return a grid of about `size` nodes (the next that is nearly square), of any size; a lab's ends at 250."""
+    """Return a nearly square grid of any size, the last row perhaps shorter; a lab's ends at 250."""
     rows = math.isqrt(size)
-    graph = nx.convert_node_labels_to_integers(nx.grid_2d_graph(rows, math.ceil(size / rows)), ordering="sorted")
+    full = nx.convert_node_labels_to_integers(nx.grid_2d_graph(rows, math.ceil(size / rows)), ordering="sorted")
+    graph = full.subgraph(range(size)).copy()
     costs = np.random.default_rng(seed).integers(96, 1024, graph.number_of_edges()).tolist()
     nodes = tuple(Node(NodeId(f"n{one}"), f"10.{one >> 16}.{(one >> 8) & 255}.{one & 255}") for one in graph)
     links = tuple(
