@@ -2,19 +2,23 @@
 # Boots Debian's kernels under QEMU and runs the eBPF tests there: on this machine's own files (read-only), and on a copy
 # of this tree as it was when the script began, so that working on goes on beside it.
 #
-#   scripts/kernels.sh [PACKAGE ...]                   # e.g. linux-image-6.1.0-50-amd64; default: the newest 6.1 and 6.12
+#   scripts/kernels.sh [PACKAGE ...]                   # e.g. linux-image-6.1.0-56-amd64; default: the newest 6.1 and 6.12
 #   TESTS="tests/ebpf/test_tracing.py" scripts/kernels.sh
+#   RESUME=1 scripts/kernels.sh                        # goes on with the last copy, with what has not passed yet
 #
-# Emulated (no /dev/kvm): a boot takes seconds, `doctor --ebpf` a minute and the tests many; figures of speed from there
-# mean nothing. TESTS= (empty) runs the doctor alone, which tries every variant of every program.
-# Needs apt, qemu-system-x86 and busybox-static. A summary a kernel is printed and kept in the folder KEEP.
+# Emulated (no /dev/kvm): a boot takes seconds to half a minute and the tests many; figures of speed from there mean
+# nothing. TESTS= (empty) runs only the doctor and every variant of every program by itself.
+# LIMIT is how many seconds a kernel may take; what it had done by then is kept, and RESUME=1 does the rest.
+# Needs apt, qemu-system-x86 and busybox-static. Each test is told as it ends, a table at the end; all of it is kept in
+# the folder KEEP. Exit 0 only if every test passed, or was skipped by its own reason, on every kernel.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 venv=$(realpath .venv)
 keep=${KEEP:-${TMPDIR:-/tmp}/x0-kernels}
 tests=${TESTS-tests/ebpf}
-limit=${LIMIT:-3600} # seconds a kernel may take
+limit=${LIMIT:-3600}
+resume=${RESUME:-}
 # What the tests need of a kernel that Debian builds as modules.
 wanted="9p 9pnet_virtio virtio_pci veth tun sch_ingress cls_bpf crc32c_generic nf_tables"
 
@@ -53,74 +57,94 @@ modules_of() {
     done
 }
 
+# Copies this tree, compiled: under emulation compiling each module again costs more than most tests.
+copy() {
+    rm -rf "$keep/copy"
+    mkdir -p "$keep/copy"
+    (git ls-files -z && printf '%s\0' ebpf/programs/*.o) \
+        | tar --null --files-from=- --ignore-failed-read -cf - | tar -xf - -C "$keep/copy"
+    "$venv/bin/python" -m compileall -q "$keep"/copy/{ebpf,flows,infra,models,tasks} >/dev/null || true
+    # Collecting compiles the tests as pytest changes them, and lists them.
+    (cd "$keep/copy" && PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 PYTHONDONTWRITEBYTECODE='' "$venv/bin/python" -m pytest \
+        --collect-only -q -p no:cacheprovider -p pytest_asyncio.plugin -p pytest_timeout -m kernel tests/ebpf) \
+        | grep '::' >"$keep/all"
+    tar -cf "$keep/project.tar" -C "$keep/copy" .
+    rm -rf "$keep/copy"
+    git describe --always --dirty --exclude='*' >"$keep/commit"
+}
+
+# Prints what ended well and need not be run again: the last word on each counts.
+done_of() { awk -F' [|] ?' '{ last[$3] = $1 } END { for (one in last) if (last[one] != "failed") print one }' "$1"; }
+
 initramfs() {
     local folder=$keep/$1 tree=$keep/$1/tree release
     release=$(ls "$folder/lib/modules")
     rm -rf "$tree"
     mkdir -p "$tree"/{bin,modules,host,proc,sys,dev}
     cp "$busybox" "$tree/bin/busybox"
-    (git ls-files -z && printf '%s\0' ebpf/programs/*.o) | tar --null --files-from=- --ignore-failed-read -cf "$tree/project.tar"
+    cp "$keep/project.tar" "$tree/project.tar"
+    cp scripts/kernels-guest.sh "$tree/init"
+    done_of "$folder/results" >"$tree/done"
+    printf 'VENV="%s"\nTESTS="%s"\n' "$venv" "$tests" >"$tree/settings"
     local base=$folder/lib/modules/$release number=10
     # A module may be listed for several; each is loaded once, in the order in which they need each other.
     for name in $wanted; do modules_of "$base/modules.dep" "$name"; done | awk '!seen[$0]++' | while read -r file; do
         cp "$base/$file" "$tree/modules/$number-$(basename "$file")"
         number=$((number + 1))
     done
-    cat >"$tree/init" <<INIT
-#!/bin/busybox sh
-/bin/busybox --install -s /bin
-export PATH=/bin
-mount -t proc proc /proc
-mount -t sysfs sys /sys
-mount -t devtmpfs dev /dev
-for one in /modules/*; do insmod "\$one" || echo "no module \$one"; done
-mount -t 9p -o trans=virtio,version=9p2000.L,ro,cache=loose host /host || { echo "X0 no files"; poweroff -f; }
-mount -t bpf bpf /sys/fs/bpf
-mount -t tracefs tracefs /sys/kernel/tracing
-for place in proc sys dev; do mount --rbind /\$place /host/\$place; done
-for place in tmp run var/tmp root/.cache; do [ -d /host/\$place ] && mount -t tmpfs tmpfs /host/\$place; done
-mkdir -p /host/dev/shm /host/dev/net
-[ -e /host/dev/net/tun ] || mknod /host/dev/net/tun c 10 200
-mount -t tmpfs tmpfs /host/dev/shm
-mkdir /host/tmp/project
-tar -xf /project.tar -C /host/tmp/project
-rm /project.tar
-ln -s "$venv" /host/tmp/project/.venv
-ifconfig lo up
-echo "X0 kernel \$(uname -r)"
-export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp
-export PYTHONDONTWRITEBYTECODE=1 COLUMNS=160 NO_COLOR=1 HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis
-chroot /host /bin/sh -c 'cd /tmp/project && .venv/bin/python -m flows doctor --ebpf'
-echo "X0 doctor \$?"
-chroot /host /bin/sh -c 'cd /tmp/project && .venv/bin/python -m tests.ebpf.every_variant'
-[ -z "$tests" ] || chroot /host /bin/sh -c 'cd /tmp/project && exec .venv/bin/python -m pytest -q -rfEs --tb=short --color=no -p no:cacheprovider -p no:randomly -o timeout=1200 $tests -m kernel'
-echo "X0 ended \$?"
-poweroff -f
-INIT
-    chmod +x "$tree/init"
     (cd "$tree" && find . | "$busybox" cpio -o -H newc 2>/dev/null | gzip -1) >"$folder/initramfs"
+    rm -rf "$tree"
 }
 
-# Boots one kernel; everything it says goes to its log.
+# Boots one kernel: everything it says goes to its log, what it says of a test also to its results and the screen.
+# 57-bit addresses cost a fifth level at each miss of the emulated TLB.
 boot() {
     local folder=$keep/$1
-    timeout "$limit" qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp 2 -m 2048 -nographic -no-reboot \
+    timeout "$limit" qemu-system-x86_64 -accel tcg,thread=multi -cpu max,la57=off -smp 2 -m 3072 -nographic -no-reboot \
         -kernel "$folder"/boot/vmlinuz-* -initrd "$folder/initramfs" -append "console=ttyS0 panic=-1 quiet" \
         -virtfs local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap \
-        -net none </dev/null >"$folder/log" 2>&1 || say "$1 did not end by itself within $limit s"
+        -net none </dev/null 2>&1 | tr -d '\r' | tee -a "$folder/log" \
+        | stdbuf -oL sed -n 's/^.*X0 \(passed\|failed\|skipped\|kernel\|ended\|no files\)/\1/p' | tee /dev/stderr | { grep --line-buffered ' | ' || true; } >>"$folder/results" \
+        || say "$1 did not end by itself within $limit s; RESUME=1 does the rest"
 }
 
+# Prints a row a file of tests: how many passed, skipped and failed, and how many were not reached.
+table() {
+    awk -F' [|] ?' '
+        function file(name) { sub(/::.*/, "", name); sub(/.*\//, "", name); return name }
+        FNR == NR { last[$3] = $1; next }
+        { all[file($0)]++; count[file($0), ($0 in last) ? last[$0] : "left"]++ }
+        END {
+            printf "%-28s %6s %8s %8s %8s %12s\n", "", "tests", "passed", "skipped", "failed", "not reached"
+            for (one in all)
+                printf "%-28s %6d %8d %8d %8d %12d\n", one, all[one], count[one, "passed"], count[one, "skipped"],
+                    count[one, "failed"], count[one, "left"] | "sort"
+        }' "$1" <(printf '%s\n' "doctor --ebpf" "every variant"; [ -z "$tests" ] || asked)
+}
+
+# Prints the tests that were asked for: those whose names begin as one of the words of TESTS.
+asked() { for word in $tests; do grep -F "$word" "$keep/all" || true; done | awk '!seen[$0]++'; }
+
+mkdir -p "$keep"
+if [ -z "$resume" ] || [ ! -f "$keep/project.tar" ]; then
+    copy
+    resume=
+fi
 failed=0
 for package in "${packages[@]}"; do
     fetch "$package"
+    folder=$keep/$package
+    [ -n "$resume" ] || rm -f "$folder/results" "$folder/log"
+    touch "$folder/results"
     initramfs "$package"
-    say "booting $package (log: $keep/$package/log)"
+    say "booting $package (log: $folder/log)"
     began=$SECONDS
     boot "$package"
-    ended=$(tr -d '\r' <"$keep/$package/log" | sed -n 's/^X0 ended //p')
-    told=$(tr -d '\r' <"$keep/$package/log" | sed -n 's/^X0 doctor //p')
-    printf '%s: doctor %s, tests %s (%d s)\n' "$package" "${told:-no end}" "$([ -n "$tests" ] && echo "${ended:-no end}" || echo "not asked for")" "$((SECONDS - began))"
-    tr -d '\r' <"$keep/$package/log" | grep -E '^│ attach|^VARIANT|^[0-9]+ (passed|failed|skipped).* in |^(FAILED|ERROR|SKIPPED)' || true
-    [ "$told$ended" = 00 ] || failed=1
+    printf '\n%s at %s, %d s of this run\n' "$package" "$(cat "$keep/commit")" "$((SECONDS - began))"
+    table "$folder/results"
+    grep '^VARIANT' "$folder/log" || true
+    awk -F' [|] ?' '{ last[$3] = $0 } END { for (one in last) if (last[one] !~ /^passed/) print last[one] }' "$folder/results"
+    left=$({ printf '%s\n' "doctor --ebpf" "every variant"; [ -z "$tests" ] || asked; } | grep -cvxFf <(done_of "$folder/results") || true)
+    [ "$left" = 0 ] || failed=1
 done
 exit $failed
