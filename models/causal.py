@@ -150,11 +150,11 @@ class CausalAnalysisEngine:
     """Answers what broke, how sure that is, and what to do.
 
     Args:
-        calibration: Turns scores into confidences; the default was set by hand, says little and claims little.
+        calibration: Turns scores into confidences; by default the shipped one, fitted over other systems.
     """
 
     def __init__(self, calibration: Calibration | None = None) -> None:
-        self._calibration = calibration or Calibration.cautious()
+        self._calibration = calibration or Calibration.shipped()
 
     def correlate_events(self, snapshot: Snapshot) -> tuple[tuple[str, ...], ...]:
         """Group straying elements into incidents: those that depend on each other, directly or through one shared.

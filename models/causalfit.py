@@ -11,7 +11,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from models.calibration import Calibration, calibrate, conformal_threshold, held_confidences
+from models.calibration import (
+    SHIPPED_SHARPNESS,
+    Calibration,
+    calibrate,
+    conformal_threshold,
+    held_confidences,
+)
 from models.causal import WEIGHTS, causal_scores
 from models.snapshot import Case, FloatArray, Snapshot
 
@@ -61,4 +67,6 @@ def fit_causal(cases: Sequence[Case]) -> Calibration:
 
 
 def _fitted(scores: Sequence[FloatArray], roots: Sequence[Sequence[int]], distinct: int) -> Calibration:
-    return calibrate(scores, roots, start=tuple(WEIGHTS.values()), pull=_PULL_OF_ONE_ROOT / distinct)
+    # Few incidents are as sure as other systems were, not as unsure as the bare weights.
+    start = tuple(SHIPPED_SHARPNESS * weight for weight in WEIGHTS.values())
+    return calibrate(scores, roots, start=start, pull=_PULL_OF_ONE_ROOT / distinct)

@@ -26,7 +26,7 @@ from models.calibration import Calibration
 from models.causal import causal_scores
 from models.causalfit import causal_parts, fit_causal
 from models.errors import DatasetInvalid, MeshError
-from models.ranking import fit_ranker
+from models.ranking import dealt, fit_ranker
 from models.scoring import accuracy_at_coverage, average_at, brier, calibration_error, hit, interval, paired_interval
 from models.scoring import surprise as surprise_of
 from models.snapshot import Case, FloatArray, SignalKind, Snapshot
@@ -52,6 +52,7 @@ GOALS: Mapping[tuple[str, str], float] = {
 # Measuring what a wrong confidence costs on fewer cases than this tells nothing of a bin.
 _ECE_CASES = 900
 _ECE_GOAL = 0.05
+_FOLDS = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,22 +101,32 @@ def only_alerts(cases: Sequence[Case]) -> bool:
 
 
 def zero_shot(cases: Sequence[Case]) -> list[Answer]:
-    """Answer without having been fitted to anything of the system."""
-    return answered(cases, lambda snapshot: causal_scores(snapshot).total, Calibration.cautious())
+    """Answer without having been fitted to anything of the system; every set asked has its roots in view."""
+    return answered(cases, causal_total, Calibration.shipped().in_view())
+
+
+def causal_total(snapshot: Snapshot) -> FloatArray:
+    """Return (N,) the causal score as it ships."""
+    return causal_scores(snapshot).total
 
 
 def left_out(cases: Sequence[Case], asked: Sequence[Case]) -> list[Answer]:
-    """Answer for each root after being fitted on all others.
+    """Answer for each part of the cases after being fitted on all others.
+
+    A part is a root; of alerts, whose sides were drawn at random from the same roots, a quarter of every root's cases.
 
     Args:
         cases: To fit on.
         asked: The same incidents, or those as seen at another moment.
     """
+    parts = dealt(cases, _FOLDS) if only_alerts(cases) else [case.group for case in cases]
+    part_of = {case.name: part for case, part in zip(cases, parts, strict=True)}
     found: dict[str, Answer] = {}
-    for group in sorted({case.group for case in cases}):
-        rest = [case for case in cases if case.group != group]
-        part = [case for case in asked if case.group == group]
-        found |= {one.case.name: one for one in fitted_answers(rest, part)}
+    for part in sorted(set(parts)):
+        rest = [case for case in cases if part_of[case.name] != part]
+        found |= {
+            one.case.name: one for one in fitted_answers(rest, [case for case in asked if part_of[case.name] == part])
+        }
     return [found[case.name] for case in asked]
 
 
@@ -142,8 +153,12 @@ def shifted(label: str, data: Path, cases: Sequence[Case], ours: Sequence[Answer
     return rows
 
 
-def plans(kind: str, cases: Sequence[Case], *, without_fitting: bool) -> list[tuple[str, list[Case], list[Case]]]:
-    """Return (what, cases to fit on, cases to ask); nothing to fit on: each root is left out in turn, or zero-shot."""
+def plans(
+    kind: str, cases: Sequence[Case], *, without_fitting: bool, training_only: bool = False
+) -> list[tuple[str, list[Case], list[Case]]]:
+    """Return (what, cases to fit on, cases to ask); nothing to fit on: each part is left out in turn, or zero-shot."""
+    if training_only:
+        return [("training side", [], [case for case in cases if case.side == "train"])]
     if without_fitting:
         return [("zero-shot", [], list(cases))]
     if kind == "rcaeval":
@@ -165,7 +180,7 @@ def rows_of(label: str, key: str, by_method: Mapping[str, list[Answer]]) -> list
         _ranked(label, metric, measure, by_method=by_method, goal=GOALS.get((key, metric)))
         for metric, measure in MEASURES
     ]
-    rows += _honesty(label, ours, peers)
+    rows += honesty(label, ours, peers)
     ms = np.array([one.ms for one in ours])
     for name, share in (("ms_p50", 50), ("ms_p99", 99)):
         theirs = {peer: float(np.percentile([one.ms for one in answers], share)) for peer, answers in peers.items()}
@@ -231,7 +246,8 @@ def with_best_temperature(answers: Sequence[Answer]) -> list[FloatArray]:
     return stated(min((0.0, *np.geomspace(0.01, 100.0, 41)), key=cost))
 
 
-def _honesty(label: str, ours: list[Answer], others: Mapping[str, list[Answer]]) -> list[Row]:
+def honesty(label: str, ours: list[Answer], others: Mapping[str, list[Answer]]) -> list[Row]:
+    """Turn confidences into figures beside even odds and what the peers' scores can claim."""
     stated = [(one, one.confidence) for one in ours if one.confidence is not None]
     said = np.array([confidence.max() for _, confidence in stated])
     right = np.array([hit(one.scores, one.roots, top=1) for one, _ in stated])
@@ -297,16 +313,16 @@ def remember(look: Mapping[str, object], log: Path) -> int:
     return sum(json.loads(line)["set"] == look["set"] for line in log.read_text().splitlines())
 
 
-def measure(kind: str, data: Path, *, without_fitting: bool, log: Path) -> Report:
-    """Run everything for one set."""
+def measure(kind: str, data: Path, *, without_fitting: bool, log: Path, training_only: bool = False) -> Report:
+    """Run everything for one set; of its training side only there is no look to be counted."""
     started = SystemClock().now()
     cases = LOADERS[kind](data)
     key = data.name if kind == "tvdiag" else kind
     rows: list[Row] = []
     notes: list[str] = []
-    for what, train, test in plans(kind, cases, without_fitting=without_fitting):
+    for what, train, test in plans(kind, cases, without_fitting=without_fitting, training_only=training_only):
         label = f"{key}/{what}"
-        if without_fitting:
+        if without_fitting or len({case.group for case in test}) == 1:  # with its only root left out, nothing is left
             ours = zero_shot(test)
         elif train:
             ours = fitted_answers(train, test)
@@ -316,10 +332,13 @@ def measure(kind: str, data: Path, *, without_fitting: bool, log: Path) -> Repor
         rows += rows_of(label, "" if without_fitting else key, by_method)
         if kind == "rcaeval" and not without_fitting:
             rows += shifted(label, data, test, ours)
+        notes += differences(label, by_method)
+        if training_only:
+            continue
         look = {"set": label, "at": started.isoformat(timespec="seconds"), "commit": commit(), "cases": len(test)}
         look["top1"] = round(rows[0].value or 0.0, 4)
         looks = remember(look, log)
-        notes += [f"{label}: look number {looks} at these {len(test)} cases", *differences(label, by_method)]
+        notes.append(f"{label}: look number {looks} at these {len(test)} cases")
     return Report(
         bench="rca",
         commit=commit(),
@@ -338,10 +357,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--format", choices=sorted(LOADERS), required=True, help="how it is laid out")
     parser.add_argument("--json", type=Path, help="write the report to this file")
     parser.add_argument("--zero-shot", action="store_true", help="fit nothing on this system")
+    parser.add_argument("--training-only", action="store_true", help="never ask the test side: cross-validation")
     parser.add_argument("--looks", type=Path, default=LOOKS, help="log of looks at test sides")
     chosen = parser.parse_args(arguments)
     try:
-        report = measure(chosen.format, chosen.data, without_fitting=chosen.zero_shot, log=chosen.looks)
+        report = measure(
+            chosen.format,
+            chosen.data,
+            without_fitting=chosen.zero_shot,
+            log=chosen.looks,
+            training_only=chosen.training_only,
+        )
     except MeshError as error:
         Console(stderr=True, soft_wrap=True).print(str(error), markup=False)
         return 2

@@ -41,6 +41,21 @@ def _test(case):
     return type(case)(f"t{case.name}", case.snapshot, case.roots, case.fault, "test", case.group)
 
 
+def test_the_training_side_alone_asks_no_test_case():
+    sides = [chain(0, root=0), _test(chain(1, root=1)), chain(2, root=1)]
+    ((_, train, asked),) = rca.plans("tvdiag", sides, without_fitting=False, training_only=True)
+    assert not train
+    assert {case.side for case in asked} == {"train"}
+
+
+def test_of_the_training_side_no_look_is_counted(tmp_path, monkeypatch):
+    cases = tuple(chain(k, root=k % 2) for k in range(4))
+    monkeypatch.setitem(rca.LOADERS, "petshop", lambda _: cases)
+    report = rca.measure("petshop", tmp_path, without_fitting=False, log=tmp_path / "looks", training_only=True)
+    assert report.rows[0].case == "petshop/training side"
+    assert not (tmp_path / "looks").exists()
+
+
 def test_a_set_without_a_test_side_is_refused():
     with pytest.raises(DatasetInvalid, match="test side"):
         rca.plans("tvdiag", [chain(1, root=1)], without_fitting=False)
@@ -67,9 +82,7 @@ def test_a_past_too_short_ends_with_two_and_says_so(tmp_path, capsys):
 
 
 def test_confidence_is_kept_for_what_was_ranked():
-    (answer,) = rca.answered(
-        [chain(1, root=1)], lambda one: np.arange(float(len(one.elements))), Calibration.cautious()
-    )
+    (answer,) = rca.answered([chain(1, root=1)], lambda one: np.arange(float(len(one.elements))), Calibration.shipped())
     assert answer.confidence is not None
     assert answer.confidence.sum() + answer.nobody == pytest.approx(1)
     assert json.dumps(answer.roots) == "[1]"

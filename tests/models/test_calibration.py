@@ -45,8 +45,16 @@ def test_too_few_cases_promise_nothing_and_keep_everyone():
     assert all(Calibration((1.0,), 0.0, 0.0, 2).candidates(np.array([0.5, 0.1]), 0.4))
 
 
+def test_a_root_known_to_be_in_view_leaves_nobody_no_share_and_the_order_as_it_was():
+    scores = np.array([2.0, 0.5, 0.0])
+    asked, in_view = (one.confidence(scores) for one in (Calibration.shipped(), Calibration.shipped().in_view()))
+    assert in_view[1] == 0
+    assert in_view[0].sum() == pytest.approx(1)
+    assert np.allclose(in_view[0], asked[0] / asked[0].sum())
+
+
 def test_no_candidates_where_nobody_in_view_is_all_but_certain():
-    assert Calibration.cautious().candidates(np.array([0.02, 0.03]), 0.95) == [False, False]
+    assert Calibration.shipped().candidates(np.array([0.02, 0.03]), 0.95) == [False, False]
 
 
 def test_a_blend_without_cases_is_refused():

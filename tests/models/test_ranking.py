@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.ranking import fit_ranker
+from models.ranking import dealt, fit_ranker
 from models.snapshot import SignalKind, SignalSpec
 from tests.models.incidents import chain
 
@@ -19,6 +19,14 @@ def test_learns_from_roots_it_may_see_and_finds_one_it_never_saw():
     case = chain(99, root=0)
     blended = ranker.calibration.blended(ranker.scores(case.snapshot))
     assert case.snapshot.elements[int(blended.argmax())] == "front"
+
+
+def test_every_fold_holds_the_same_share_of_every_root():
+    cases = [chain(k, root=k % 3) for k in range(24)]
+    folds = dealt(cases, 4)
+    for root in ("front", "middle", "back"):
+        held = [fold for case, fold in zip(cases, folds, strict=True) if case.group == root]
+        assert [held.count(fold) for fold in sorted(set(folds))] == [2, 2, 2, 2]
 
 
 def test_the_same_seed_gives_the_same_scores():
