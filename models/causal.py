@@ -29,6 +29,7 @@ from models.causalparts import (
     agreement,
     blame,
     most_of_dependencies,
+    others,
     reach,
     starves,
     strays_share,
@@ -275,7 +276,10 @@ def _parts(snapshot: Snapshot, normal: Baseline, level: FloatArray, directed: Bo
     inward = np.array([not spec.outward for spec in snapshot.signals])
     gauge = np.array([spec.kind is SignalKind.GAUGE for spec in snapshot.signals])
     carried = directed & inward & np.array([spec.kind in _CARRIED for spec in snapshot.signals])
-    own, alarm = _most(away, inward), _alarm_signal(snapshot, away, carried)
+    # Who depends on nobody in view has nobody else to blame for what it waits for.
+    last = np.isin(np.arange(len(away)), others(edges)[:, 0], invert=True)
+    own = np.where(last, away.max(axis=1, initial=0.0), _most(away, inward))
+    alarm = _alarm_signal(snapshot, away, carried)
     view = _most(away, carried) if alarm is None else away[:, alarm]
     called = np.array([kind in _CALLED for kind in snapshot.kinds])
     calls = edges[called[edges].all(axis=1)]
@@ -326,8 +330,11 @@ def _fewer(snapshot: Snapshot, normal: Baseline) -> FloatArray:
 
 
 def _lasting(z: FloatArray) -> FloatArray:
-    """(N, S): the greater of the median over rows and the last row, so that one spike in the window is not enough."""
-    return np.asarray(np.fmax(median_of_measured(z), z[-1]))
+    """(N, S): the greater of the medians over all rows and over the newest half of them.
+
+    What has just begun counts; one spike does not, also where a row is a second and hundreds of them are at hand.
+    """
+    return np.asarray(np.fmax(median_of_measured(z), median_of_measured(z[-max(len(z) // 2, 1) :])))
 
 
 def _by_element(z: FloatArray, snapshot: Snapshot) -> FloatArray:

@@ -179,6 +179,22 @@ def test_what_callers_measure_of_their_calls_accuses_who_they_call(slow, root):
     assert "who depends on it waits for its dependencies" in first.because
 
 
+def test_who_calls_nobody_in_view_answers_for_what_it_waits_for():
+    strays = causal_scores(calls({3: 2.0}, {})).parts["own"]
+    assert strays.argmax() == 3
+    assert causal_scores(calls({0: 2.0}, {})).parts["own"][0] < 1  # a caller may blame who it calls
+
+
+@pytest.mark.parametrize("rows", [60, 600])
+def test_one_spike_in_the_newest_row_of_many_accuses_nobody(rows):
+    snapshot = chain(17, root=None, others=0).snapshot
+    times = np.arange(snapshot.split + rows, dtype=float)
+    values = np.random.default_rng(17).normal(1.0, 0.05, (len(times), 3, 2))
+    values[-1, 2, 0] += 2.0
+    spiked = dataclasses.replace(snapshot, times=times, values=values, trigger=None, target=None, target_signal=None)
+    assert causal_scores(spiked).parts["own"].max() < 1
+
+
 def test_who_lets_its_callees_starve_is_suspected_and_not_they():
     first = ENGINE.identify_root_causes(calls({}, {2: 0.9})).suspects[0]
     assert first.element == "one"
