@@ -3,6 +3,7 @@
 # of this tree as it was when the script began, so that working on goes on beside it.
 #
 #   scripts/kernels.sh [PACKAGE ...]                   # e.g. linux-image-6.1.0-56-amd64; default: the newest 6.1 and 6.12
+#   scripts/kernels.sh bullseye/linux-image-5.10.0-46-amd64   # of another release of Debian than this machine's
 #   TESTS="tests/ebpf/test_tracing.py" scripts/kernels.sh
 #   RESUME=1 scripts/kernels.sh                        # goes on with the last copy, with what has not passed yet
 #
@@ -34,14 +35,32 @@ newest() { apt-cache search --names-only "^linux-image-$1[.0-9]*-?[0-9]*(\+deb12
 packages=("$@")
 [ ${#packages[@]} -gt 0 ] || packages=("$(newest 6.1.0)" "$(newest 6.12)")
 
+# Runs a command of apt's for one release of Debian, or for this machine's own sources when its name is empty.
+apt_of() {
+    local release=$1 at=$keep/apt-$1 options=()
+    shift
+    if [ -n "$release" ]; then
+        options=(-o "Dir::Etc::SourceList=$at/sources.list" -o "Dir::Etc::SourceParts=$at/none"
+            -o "Dir::State::Lists=$at/lists" -o "Dir::Cache=$at/cache" -o APT::Sandbox::User=root)
+        if [ ! -d "$at" ]; then
+            mkdir -p "$at"/{none,lists/partial,cache/archives/partial}
+            printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/%s main\n' \
+                "debian $release" "debian-security $release-security" >"$at/sources.list"
+            apt-get "${options[@]}" update >/dev/null || { rm -rf "$at"; return 2; }
+        fi
+    fi
+    "$@" "${options[@]}"
+}
+
 # Fetches a kernel once and unpacks it; nothing is installed.
 fetch() {
-    local folder=$keep/$1
+    local folder=$keep/${1#*/} release=${1%/*}
+    [ "$release" != "$1" ] || release=
     if [ ! -d "$folder/boot" ]; then
         say "fetching $1"
         mkdir -p "$keep/debs" "$folder"
-        (cd "$keep/debs" && apt-get download "$1" >/dev/null 2>&1) || { say "apt cannot fetch $1"; return 2; }
-        dpkg -x "$keep/debs/$1"_*.deb "$folder"
+        (cd "$keep/debs" && apt_of "$release" apt-get download "${1#*/}" >/dev/null) || { say "apt cannot fetch $1"; return 2; }
+        dpkg -x "$keep/debs/${1#*/}"_*.deb "$folder"
         [ -d "$folder/lib" ] || ln -s usr/lib "$folder/lib"
         "$busybox" depmod -b "$folder" "$(ls "$folder/lib/modules")"
     fi
@@ -103,7 +122,7 @@ boot() {
     timeout "$limit" qemu-system-x86_64 -accel tcg,thread=multi -cpu max,la57=off -smp 2 -m 3072 -nographic -no-reboot \
         -kernel "$folder"/boot/vmlinuz-* -initrd "$folder/initramfs" -append "console=ttyS0 panic=-1 quiet" \
         -virtfs local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap \
-        -net none </dev/null 2>&1 | tr -d '\r' | tee -a "$folder/log" \
+        -net none </dev/null 2>&1 | stdbuf -oL tr -d '\r' | tee -a "$folder/log" \
         | stdbuf -oL sed -n 's/^.*X0 \(passed\|failed\|skipped\|kernel\|ended\|no files\)/\1/p' | tee /dev/stderr | { grep --line-buffered ' | ' || true; } >>"$folder/results" \
         || say "$1 did not end by itself within $limit s; RESUME=1 does the rest"
 }
@@ -112,7 +131,7 @@ boot() {
 table() {
     awk -F' [|] ?' '
         function file(name) { sub(/::.*/, "", name); sub(/.*\//, "", name); return name }
-        FNR == NR { last[$3] = $1; next }
+        FILENAME == ARGV[1] { last[$3] = $1; next }
         { all[file($0)]++; count[file($0), ($0 in last) ? last[$0] : "left"]++ }
         END {
             printf "%-28s %6s %8s %8s %8s %12s\n", "", "tests", "passed", "skipped", "failed", "not reached"
@@ -133,6 +152,7 @@ fi
 failed=0
 for package in "${packages[@]}"; do
     fetch "$package"
+    package=${package#*/}
     folder=$keep/$package
     [ -n "$resume" ] || rm -f "$folder/results" "$folder/log"
     touch "$folder/results"
