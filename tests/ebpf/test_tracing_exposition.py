@@ -1,5 +1,6 @@
 """What the tracing programs show to Prometheus."""
 
+import subprocess
 from itertools import pairwise
 
 import numpy as np
@@ -8,8 +9,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ebpf.latency import SLOTS
+from ebpf.page import page
 from ebpf.tracing import MapFill, NetworkCounts, SyscallCounts
 from ebpf.tracing_exposition import MAX_SYSCALLS, TracingExposition
+from tests.infra.deploy.tools import tool
 
 NETWORK = NetworkCounts(
     drops={"no_socket": 4},
@@ -60,6 +63,13 @@ def test_shows_every_count_under_its_name():
     assert shown["ebpf_events_lost_total", ("kind", "drop")] == 1
     assert shown["ebpf_map_entries", ("map", "peers")] == 3
     assert shown["ebpf_map_capacity_entries", ("map", "peers")] == 4096
+
+
+def test_promtool_finds_nothing_to_mend():
+    text = page([*TracingExposition(FixedTracing(NETWORK, calls={"write": 5})).families()])
+    done = subprocess.run([tool("promtool"), "check", "metrics"], check=False, input=text, capture_output=True)
+    assert b"ebpf_syscall_duration_seconds_bucket" in text
+    assert (done.returncode, done.stdout + done.stderr) == (0, b"")
 
 
 def test_a_signal_that_is_not_measured_has_no_line_and_never_a_zero():
