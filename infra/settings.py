@@ -6,7 +6,9 @@ import os
 from pathlib import Path
 
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from infra.environment import FromEnvironment
 
 
 def default_state_folder() -> Path:
@@ -16,7 +18,7 @@ def default_state_folder() -> Path:
     return Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local/state")) / "x0tta6bl4"
 
 
-class Settings(BaseSettings):
+class Settings(FromEnvironment):
     """Everything an installation can turn, with its unit and its reason."""
 
     model_config = SettingsConfigDict(env_prefix="X0_", frozen=True)

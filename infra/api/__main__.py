@@ -143,8 +143,8 @@ def main() -> None:
     # A `_created` series beside every counter doubles the exposition and no rule of ours reads it.
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # the library forgot its `-> None`
     configure()
-    settings = Settings()
     try:
+        settings = Settings()
         trade, telegram = trade_of(settings, ShopSettings()), TelegramSettings()
     except BrokenError as error:
         log.error("gateway cannot start", reason=str(error))  # noqa: TRY400 - the sentence says it all

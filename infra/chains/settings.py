@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from infra.environment import FromEnvironment
 
 
-class ChainSettings(BaseSettings):
+class ChainSettings(FromEnvironment):
     """The four providers of an installation; keys come from the environment alone and have no default."""
 
     model_config = SettingsConfigDict(env_prefix="X0_", frozen=True, populate_by_name=True)

@@ -7,8 +7,9 @@ from decimal import Decimal
 from pathlib import Path
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
+from infra.environment import FromEnvironment
 from infra.shop.pricelist import read_plans
 from models.errors import ConfigurationInvalid, PaymentInvalid
 from models.payment import Asset, Money
@@ -18,7 +19,7 @@ from models.payment_rules import USDT_TON_MASTER, USDT_TRON_CONTRACT
 from models.shop import Catalogue
 
 
-class ShopSettings(BaseSettings):
+class ShopSettings(FromEnvironment):
     """Everything a seller can turn, with its unit and its reason."""
 
     model_config = SettingsConfigDict(env_prefix="X0_", frozen=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
+from infra.environment import FromEnvironment
 from models.errors import ConfigurationInvalid
 
 
-class TelegramSettings(BaseSettings):
+class TelegramSettings(FromEnvironment):
     """Everything about the bot that an installation can turn."""
 
     model_config = SettingsConfigDict(env_prefix="X0_", frozen=True, populate_by_name=True)
