@@ -36,10 +36,17 @@ def revoke(name: Name) -> None:
 
 
 async def make(name: str, scope: Scope, *, store: Store | None = None) -> str:
-    """Store a new token's digest and return its secret."""
+    """Store a new token's digest and return its secret.
+
+    Raises:
+        ConfigurationInvalid: it has no name, by which it could be revoked.
+    """
     from infra.clock import SystemClock  # noqa: PLC0415 - `--help` needs none of it
+    from models.errors import ConfigurationInvalid  # noqa: PLC0415 - as above
     from models.ports import Token  # noqa: PLC0415 - as above
 
+    if not name.strip():
+        raise ConfigurationInvalid("a token needs a name", "say whom it is for, as in `x0tta6bl4 token create shop`")
     secret = secrets.token_urlsafe(SECRET_BYTES)
     digest = hashlib.sha256(secret.encode()).hexdigest()
     async with opened(store) as at_hand, at_hand.unit() as unit:

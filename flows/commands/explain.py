@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.commands.desk import opened, out
+from flows.commands.desk import opened, out, writable
 
 if TYPE_CHECKING:
     from models.incident import Cause
@@ -39,7 +39,7 @@ def explain(
         for line in told_of_validation(asyncio.run(validated(incident))):
             out.print(line, markup=False)
     if svg is not None:
-        svg.write_text(drawn, encoding="utf-8")
+        writable(svg).write_text(drawn, encoding="utf-8")
         out.print(f"picture: {svg}", markup=False)
 
 

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from flows.commands.desk import out, write_json
+from flows.commands.desk import out, writable, write_json
 
 ebpf = typer.Typer(no_args_is_help=True, help="Who talks most; and record what the programs count, and replay it.")
 
@@ -88,6 +88,7 @@ def record(
 
     configure(least=logging.WARNING)
     period = Settings().sample_seconds
+    writable(file)
     loader = BccLoader() if bcc else EBPFLoader()
     counters = EbpfInterfaceCounters(interface, loader=loader)
     traced = Tracing(loader=BccLoader() if bcc else EBPFLoader()) if tracing else None

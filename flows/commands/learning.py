@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from flows.commands.desk import writable
+
 # What the shipped weights were made with; anyone gets the same digest from it on the same machine and versions.
 SHIPPED_SEED = 1
 SHIPPED_INCIDENTS = 3500
@@ -26,6 +28,7 @@ def train_weights(
     """Fit the shipped weights anew from simulated incidents, judge them, write them, print their digest (minutes)."""
     from models import fitting, promotion, simulation, weights  # noqa: PLC0415 - `--help` needs none of it
 
+    writable(out)
     config = fitting.FitConfig(seed=seed, epochs=epochs)
     examples = [fitting.example_of(case) for case in simulation.simulated(incidents, seed=seed)]
     typer.echo(f"{len(examples)} incidents simulated")
@@ -55,7 +58,7 @@ def generate_test_anomalies(
     from models.casefile import document_of  # noqa: PLC0415 - as below
     from models.simulation import generate_test_anomalies as generate  # noqa: PLC0415 - `--help` needs none of it
 
-    with out.open("w", encoding="utf-8") as file:
+    with writable(out).open("w", encoding="utf-8") as file:
         for case in generate(count, seed=seed):
             file.write(json.dumps(document_of(case), allow_nan=False) + "\n")
     typer.echo(f"{out}: {count} incidents of seed {seed}")

@@ -221,7 +221,8 @@ async def forget_strikes(element: str, *, store: Store | None = None) -> list[st
         if after == state and not escalated:
             known = sorted({name.partition("|")[0] for name in (*state.strikes, *state.cooldown_until, *state.flap)})
             raise ConfigurationInvalid(
-                f"nothing is held against {element}", f"there is something against: {', '.join(known) or 'nothing'}"
+                f"nothing is held against {element}",
+                f"something is held against {', '.join(known)}" if known else "nor against anything else",
             )
         await unit.guards.save(mesh, after)
         now = SystemClock().now()

@@ -156,9 +156,11 @@ def load(path: Path) -> TrialSpec:
         ConfigurationInvalid: it cannot be read, is no YAML, or says what a trial does not know; a line each.
     """
     try:
-        return TrialSpec.model_validate(yaml.safe_load(path.read_text()))
+        return TrialSpec.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise ConfigurationInvalid(f"cannot read {path} ({error.strerror})", "name a trial file") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationInvalid(f"{path} is no text in UTF-8", "name a trial file") from error
     except yaml.YAMLError as error:
         raise ConfigurationInvalid(f"{path} is no YAML: {error}", "mend it there") from error
     except ValidationError as error:

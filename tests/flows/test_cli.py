@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from flows import cli
 from flows.commands import access, operator
+from flows.commands.desk import writable
 from infra.settings import Settings
 from models.errors import ConfigurationInvalid, DecisionRefused, RefusedError, SourceUnavailable
 from models.incident import (
@@ -125,7 +126,7 @@ async def test_forgiving_an_element_forgets_what_is_held_against_it_and_ends_its
         left = await unit.incidents.open(mesh)
     assert (dict(after.strikes), dict(after.cooldown_until)) == ({"link:a--bb|grey": 1}, {})
     assert [one.id for one in left] == ["open"]
-    with pytest.raises(ConfigurationInvalid, match="something against: link:a--bb"):
+    with pytest.raises(ConfigurationInvalid, match="something is held against link:a--bb"):
         await operator.forget_strikes("link:a--b", store=store)
 
 
@@ -147,6 +148,11 @@ async def test_a_token_is_kept_only_as_a_digest(store: FakeStore) -> None:
     await access.forget("grafana", store=store)
     async with store.unit() as unit:
         assert await unit.tokens.find(digest) is None
+
+
+async def test_a_token_without_a_name_is_refused(store: FakeStore) -> None:
+    with pytest.raises(ConfigurationInvalid, match="needs a name"):
+        await access.make(" ", Scope.PAY, store=store)
 
 
 async def test_revoking_an_unknown_token_is_refused(store: FakeStore) -> None:
@@ -225,6 +231,29 @@ def test_help_names_every_command() -> None:
         "lab",
     ):
         assert name in text
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("generate-test-anomalies", "/nonexistent/out"),
+        ("train-weights", "--out", "/nonexistent/out"),
+        ("ebpf", "record", "--interface", "lo", "/nonexistent/out"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_told_before_the_work(words: tuple[str, ...], tmp_path: Path) -> None:
+    ended = run(*words, state=tmp_path)
+    assert ended.returncode == 2
+    assert "/nonexistent/out cannot be written (No such file or directory); name a file" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_asking_whether_a_file_can_be_written_leaves_it_as_it_was(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.write_text("kept")
+    assert [writable(old), writable(new)] == [old, new]
+    assert old.read_text() == "kept"
+    assert not new.exists()
 
 
 def test_a_benchmark_gets_the_options_behind_its_name(tmp_path: Path) -> None:

@@ -57,6 +57,13 @@ def test_a_missing_file_is_told():
         load(Path("/nonexistent/trial.yaml"))
 
 
+def test_a_file_that_is_no_text_is_told(tmp_path):
+    path = tmp_path / "trial.yaml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigurationInvalid, match="no text in UTF-8"):
+        load(path)
+
+
 @pytest.fixture
 def paper_lab(tmp_path):
     """A lab that was never brought up: placing needs only its plan."""
