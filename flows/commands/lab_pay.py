@@ -40,6 +40,7 @@ async def pay_order(state: Path, order: str, *, amount: str | None, comment: str
 
     Raises:
         OrderUnknown: there is no such order.
+        PaymentInvalid: nothing is due any more, or no wallet could send this.
     """
     from models.errors import OrderUnknown  # noqa: PLC0415 - `--help` needs none of it
     from models.payment import Money, OrderId  # noqa: PLC0415 - as above
@@ -55,11 +56,24 @@ async def pay_order(state: Path, order: str, *, amount: str | None, comment: str
 
 
 def payment_of(order: Order, money: Money, *, comment: str | None, payer: str) -> Paid:
-    """Return the payment that a wallet would make for an order."""
-    from infra.lab.chains.living import Paid  # noqa: PLC0415 - `--help` needs none of it
+    """Return the payment that a wallet would make for an order.
 
+    Raises:
+        PaymentInvalid: nothing is due any more, or the comment or the payer's name is too long.
+    """
+    from pydantic import ValidationError  # noqa: PLC0415 - `--help` needs none of it
+
+    from infra.lab.chains.living import Paid  # noqa: PLC0415 - as above
+    from models.errors import PaymentInvalid  # noqa: PLC0415 - as above
+
+    if not money.units:
+        raise PaymentInvalid("the amount", f"{order.id} is paid in full; --amount pays more all the same")
     said = order.code if comment is None else comment or None
-    return Paid(chain=order.deposit.chain, to=str(order.deposit), units=money.units, comment=said, payer=payer)
+    try:
+        return Paid(chain=order.deposit.chain, to=str(order.deposit), units=money.units, comment=said, payer=payer)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise PaymentInvalid(f"the payment's {first['loc'][0]}", first["msg"]) from error
 
 
 async def send(state: Path, paid: Paid) -> str:

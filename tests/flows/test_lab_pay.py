@@ -14,8 +14,9 @@ from infra.lab.chains.server import serving
 from infra.settings import Settings
 from infra.shop.settings import ShopSettings, catalogue_of, policy_of
 from infra.shop.shop import Shop
+from models.errors import PaymentInvalid
 from models.ledger import BuyerId
-from models.payment import Asset, OrderState
+from models.payment import Asset, Money, OrderState
 from models.remedy import Limits
 from tasks.payments import Scanner
 from tasks.wiring import Adapters, using
@@ -58,3 +59,16 @@ async def test_an_order_paid_in_the_lab_earns_its_licence(tmp_path, monkeypatch,
     async with store.unit() as uow:
         assert await uow.licences.of_order(sale.order.id) is not None
     assert (await shop.sale(sale.order.id)).order.state is OrderState.SETTLED
+
+
+@pytest.mark.parametrize(
+    ("units", "comment", "said"), [(0, None, "paid in full; --amount"), (1, "x" * 1001, "comment")]
+)
+async def test_a_payment_that_no_wallet_could_make_is_refused(tmp_path, monkeypatch, units, comment, said):
+    clock = MovableClock()
+    for name, value in prepare(tmp_path, clock).items():
+        monkeypatch.setenv(name, value)
+    shop = Shop(FakeStore(), clock, policy_of(ShopSettings()), catalogue_of(ShopSettings()))
+    sale = await shop.place_order(BuyerId("api:anna"), "week", Asset.TON)
+    with pytest.raises(PaymentInvalid, match=said):
+        payment_of(sale.order, Money(Asset.TON, units), comment=comment, payer="anna")
