@@ -93,6 +93,10 @@ def _root(error: Exception) -> BaseException:
 
 def _without_state(error: Exception, said: str) -> MeshError:
     lost = error.connection_invalidated if isinstance(error, DBAPIError) else not isinstance(error, SQLAlchemyError)
+    if isinstance(_root(error), FileNotFoundError | ConnectionRefusedError):
+        return SourceUnavailable(
+            DATABASE, f"{said}; is `x0tta6bl4 up` running, and the one that X0_STATE or DATABASE_URL names?"
+        )
     if lost or "connection is closed" in said:
         return SourceUnavailable(DATABASE, said)
     return BrokenError(f"the database cannot be used like this: {said}")

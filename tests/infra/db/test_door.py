@@ -25,7 +25,7 @@ async def save(store: PostgresStore) -> None:
 
 async def test_a_database_that_is_not_there_is_unavailable_on_entering(open_folder: Path):
     store = PostgresStore(f"postgresql+asyncpg://postgres@/app?host={open_folder}&port=5432")
-    with pytest.raises(SourceUnavailable):
+    with pytest.raises(SourceUnavailable, match="x0tta6bl4 up"):
         await store.unit().__aenter__()
     assert not await store.wait("samples", at_most=timedelta(milliseconds=50))
     await store.close()
