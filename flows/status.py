@@ -94,11 +94,11 @@ async def look(settings: Settings, *, store: Store | None = None) -> Status:
 
 
 async def _ages(store: Store, mesh: str) -> tuple[dict[str, float], dict[str, float]]:
-    now = SystemClock().now()
     async with store.unit() as unit:
         runs = await unit.long_runs.all()
         samples = await unit.samples.latest(mesh)
         declared = await unit.meshes.load(mesh)
+    now = SystemClock().now()  # after reading: no beat is younger than its reader
     # A role or a sample of a mesh that is gone is history, not a problem.
     nodes = {node.id for node in declared.nodes} if declared else set()
     roles = {f"watch-mesh:{mesh}", *(f"collect-node:{mesh}:{node}" for node in nodes)}
