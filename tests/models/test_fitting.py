@@ -22,15 +22,19 @@ from models.graphsage import forward
 from models.simulation import simulated
 from models.weights import write
 
-torch = pytest.importorskip("torch", reason="PyTorch is not installed: the extra `learning`")
-pytest.importorskip("torch_geometric", reason="PyG is not installed: the extra `learning`")
-
 EXAMPLES = [example_of(case) for case in simulated(60, seed=3)]
 CONFIG = FitConfig(seed=3, epochs=3, hidden=8, batch=16)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def torch():
+    """PyTorch and PyG take seconds to import, which only the worker that runs these tests should spend."""
+    pytest.importorskip("torch_geometric", reason="PyG is not installed: the extra `learning`")
+    return pytest.importorskip("torch", reason="PyTorch is not installed: the extra `learning`")
+
+
 @pytest.fixture(scope="module")
-def checkpoints():
+def checkpoints(torch):
     return list(epochs(EXAMPLES, CONFIG))
 
 
@@ -64,7 +68,7 @@ def test_the_loss_falls(checkpoints):
     assert losses[-1] < losses[0]
 
 
-def test_numpy_answers_as_pyg_does(checkpoints):
+def test_numpy_answers_as_pyg_does(torch, checkpoints):
     network = new_network(CONFIG)
     network.load_state_dict(torch.load(io.BytesIO(checkpoints[-1].state), weights_only=True)["network"])
     weights = weights_of(checkpoints[-1], EXAMPLES, CONFIG)
@@ -90,7 +94,7 @@ def test_a_run_is_known_by_its_examples_and_its_config():
     assert run_key(digest, CONFIG) != run_key(digest, FitConfig())
 
 
-def test_fitting_leaves_the_global_generator_alone():
+def test_fitting_leaves_the_global_generator_alone(torch):
     before = torch.get_rng_state()
     new_network(CONFIG)
     assert np.array_equal(before.numpy(), torch.get_rng_state().numpy())
