@@ -106,15 +106,19 @@ def test_every_signal_is_told_with_the_variant_that_goes(kernel):
 
 def _as_nobody(script, *names):
     """Run a script as uid 65534 with these capabilities and no others."""
+    return _python_as_nobody(names, "-c", script, check=True).stdout
+
+
+def _python_as_nobody(names, *words, check):
     given = ",".join(["-all", *(f"+{name}" for name in names)])
     ids = ["--reuid=65534", "--regid=65534", "--clear-groups"]
     return subprocess.run(
-        ["setpriv", *ids, f"--inh-caps={given}", f"--ambient-caps={given}", sys.executable, "-c", script],
-        check=True,
+        ["setpriv", *ids, f"--inh-caps={given}", f"--ambient-caps={given}", sys.executable, *words],
+        check=check,
         capture_output=True,
         text=True,
         cwd=Path(__file__).parents[2],
-    ).stdout
+    )
 
 
 _TELL = """
@@ -170,3 +174,20 @@ def test_without_one_of_the_three_the_error_names_it(nobody, given, missing, fai
     assert {name for name, one in found.items() if name.startswith("CAP_") and not one["ok"]} == {missing}
     assert not found[fails]["ok"]
     assert f"lacks {missing}" in found[fails]["found"]
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [(("bpf", "perfmon", "net_admin"), set()), ((), {"CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"})],
+    ids=["with the three", "with none"],
+)
+def test_the_command_tells_the_same_as_json_each_miss_with_its_mend(nobody, given, missing):
+    done = _python_as_nobody(given, "-m", "flows", "doctor", "--ebpf", "--json", check=False)
+    told = json.loads(done.stdout)
+    missed = [one for one in told if not one["ok"] and one["is_required"]]
+    assert {one["name"] for one in told if one["name"].startswith("CAP_") and not one["ok"]} == missing
+    assert done.returncode == (1 if missed else 0)
+    assert bool(missed) is bool(missing)
+    assert all(one["mend"] for one in missed)
+    assert "Traceback" not in done.stderr
