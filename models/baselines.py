@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from models.signals import BoolArray, baseline, deviation, distances, window
-from models.snapshot import FloatArray, SignalKind, Snapshot
+from models.snapshot import FloatArray, IntArray, SignalKind, Snapshot
 
 # Beyond this tail share a node counts as abnormal in the traversal (PetShop's code: 0.9 quantile of the past).
 _ABNORMAL = 2.3
@@ -56,13 +56,22 @@ def traversal(snapshot: Snapshot) -> FloatArray:
     """
     strays = _tail(snapshot)
     abnormal = strays >= _ABNORMAL
-    reached = _reached(snapshot, abnormal)
+    return unexplained_first(strays, abnormal & _reached(snapshot, abnormal), abnormal, snapshot.edges)
+
+
+def unexplained_first(strays: FloatArray, counted: BoolArray, abnormal: BoolArray, edges: IntArray) -> FloatArray:
+    """Return (N,) scores: who counts and depends on nobody abnormal first, then who else counts, then all others.
+
+    Args:
+        strays: (N,) how far each strays, far below 100; orders those within a tier.
+        counted: (N,) which of the abnormal ones may be named.
+        abnormal: (N,).
+        edges: (E, 2): i depends on j.
+    """
     explained = np.zeros(len(abnormal), dtype=bool)
-    for i, j in snapshot.edges.tolist():
-        if i != j and abnormal[j]:
-            explained[i] = True
-    # Tiers, then how far: a tail score stays far below their distance.
-    return np.asarray(strays + 1e3 * (reached & abnormal & ~explained) + 1e2 * (reached & abnormal))
+    apart = edges[edges[:, 0] != edges[:, 1]]
+    explained[apart[abnormal[apart[:, 1]], 0]] = True
+    return np.asarray(strays + 1e3 * (counted & ~explained) + 1e2 * counted)
 
 
 def ranked_correlation(snapshot: Snapshot) -> FloatArray:

@@ -193,7 +193,7 @@ class CausalAnalysisEngine:
         edges = snapshot.edges
         together = np.full(len(edges), np.nan)
         if snapshot.split >= _MOVES_ROWS:
-            worst = _by_element(distances(_past_as_now(snapshot), baseline(snapshot)), snapshot)
+            worst = _by_element(distances(snapshot.before(), baseline(snapshot)), snapshot)
             for k, (i, j) in enumerate(edges.tolist()):
                 together[k] = _rank_correlation(worst[:, i], worst[:, j])
         return CausalGraph(edges, together)
@@ -341,18 +341,6 @@ def _by_element(z: FloatArray, snapshot: Snapshot) -> FloatArray:
     """(rows, N): the worst directed signal of each element."""
     directed = [k for k, spec in enumerate(snapshot.signals) if spec.worse]
     return np.asarray(np.nan_to_num(z[:, :, directed], nan=0.0).max(axis=2, initial=0.0))
-
-
-def _past_as_now(snapshot: Snapshot) -> Snapshot:
-    return Snapshot(
-        elements=snapshot.elements,
-        kinds=snapshot.kinds,
-        edges=snapshot.edges,
-        signals=snapshot.signals,
-        times=snapshot.times[: snapshot.split],
-        values=snapshot.past,
-        split=0,
-    )
 
 
 def _rank_correlation(one: FloatArray, other: FloatArray) -> float:

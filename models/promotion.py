@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from models.baselines import unexplained_first
 from models.fitting import Example
 from models.graphinputs import COLUMNS, GraphInputs
 from models.graphsage import forward, softmax_with_none
@@ -125,7 +126,4 @@ def _by_traversal(inputs: GraphInputs) -> FloatArray:
     """Prefer what strays while nothing that it depends on does (PetShop's baseline); equals by the worst signal."""
     worst = _by_worst(inputs)
     straying = worst >= STRAYS
-    excused = np.zeros(len(worst), dtype=bool)
-    others = inputs.edges[inputs.edges[:, 0] != inputs.edges[:, 1]]
-    excused[others[straying[others[:, 1]], 0]] = True
-    return np.where(straying & ~excused, 10.0, 0.0) + worst
+    return unexplained_first(worst, straying, straying, inputs.edges)

@@ -11,7 +11,7 @@ One type for two kinds of graph. An edge `[i, j]` says that **i depends on j**, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -135,6 +135,18 @@ class Snapshot:
     def now(self) -> FloatArray:
         """(T - split, N, S): rows of the incident."""
         return self.values[self.split :]
+
+    def before(self) -> Snapshot:
+        """Return the past as if it were the incident: to be scored as one, with what is normal from elsewhere."""
+        return replace(
+            self,
+            times=self.times[: self.split],
+            values=self.past,
+            split=0,
+            target=None,
+            trigger=None,
+            target_signal=None,
+        )
 
     def reordered(self, order: Sequence[int]) -> Snapshot:
         """Return the same snapshot with its elements in another order.

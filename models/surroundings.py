@@ -56,7 +56,7 @@ def part_of(snapshot: Snapshot, around: Sequence[str]) -> Part:
     seen = snapshot.target if snapshot.target is not None else _farthest(found.strays)
     chosen = _near([*([] if seen is None else [seen]), *wished, *first], snapshot)
     normal = baseline(snapshot)
-    past = distances(_only_past(snapshot), normal)[-MOST_ROWS:]
+    past = distances(snapshot.before(), normal)[-MOST_ROWS:]
     now = median_of_measured(distances(snapshot, normal, rows=window(snapshot)))
     names: list[str] = []
     columns, shown, signals, left_out = [], [], {}, {}
@@ -109,18 +109,6 @@ def _telling(past: FloatArray, now: FloatArray, directed: BoolArray) -> int | No
     tells = (measured.mean(axis=0) >= _MEASURED) & np.isfinite(now)
     moved = [k for k in np.nonzero(tells)[0].tolist() if np.ptp(past[measured[:, k], k]) > 0]
     return max(moved, key=lambda k: (directed[k], now[k], -k)) if moved else None
-
-
-def _only_past(snapshot: Snapshot) -> Snapshot:
-    return Snapshot(
-        elements=snapshot.elements,
-        kinds=snapshot.kinds,
-        edges=snapshot.edges,
-        signals=snapshot.signals,
-        times=snapshot.times[: snapshot.split],
-        values=snapshot.past,
-        split=0,
-    )
 
 
 # --- dowhy's own terms

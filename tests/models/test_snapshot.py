@@ -24,6 +24,12 @@ def snapshot() -> Snapshot:
     )
 
 
+def test_what_was_before_holds_the_past_alone_and_no_alarm():
+    before = snapshot().before()
+    assert np.array_equal(before.now, snapshot().past)
+    assert (before.split, before.target, before.trigger, before.target_signal) == (0, None, None, None)
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [

@@ -145,7 +145,7 @@ def test_a_signal_that_never_moved_is_left_out_and_said_so():
     snapshot = system(RIGHT)
     snapshot.values[:200, 5, :] = 1.0
     part = part_of(snapshot, ())
-    assert part.names == ("front", "cart", "mail", "store", "disk")
+    assert set(part.names) == {"front", "cart", "mail", "store", "disk"}
     assert list(part.left_out) == ["queue"]
 
 
