@@ -9,7 +9,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 from flows.collection import CollectParameters, collect, role
@@ -21,7 +21,7 @@ from infra.lab.build import Lab
 from infra.node.senses import configuration_of
 from infra.node.signing import Ed25519Signer, create_key, load_private_key
 from infra.settings import Settings
-from models.errors import NodeUnavailable
+from models.errors import NodeUnavailable, SourceUnavailable
 from models.ports import Store
 from tasks.diary import unreported
 from tasks.wiring import Adapters, limits_of, using
@@ -76,9 +76,11 @@ async def controlling(lab: Lab, settings: Settings, database: str, *, heal: bool
 async def at_post(store: Store, role: str, job: asyncio.Task[None]) -> None:
     """Wait until a job of this process holds its role; raise what it raised if it ended before."""
     while not job.done():
-        async with store.unit() as unit:
-            if any(one.role == role and one.pid == os.getpid() for one in await unit.long_runs.all()):
-                return
+        # Busy for a moment: the next look may find it.
+        with suppress(SourceUnavailable):
+            async with store.unit() as unit:
+                if any(one.role == role and one.pid == os.getpid() for one in await unit.long_runs.all()):
+                    return
         await asyncio.sleep(LOOK_SECONDS)
     job.result()
 

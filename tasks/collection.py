@@ -64,6 +64,7 @@ class Station:
     baseline: NodeBaseline | None = None
     buffer: deque[Sample] = field(default_factory=lambda: deque(maxlen=BUFFERED_SAMPLES))
     newest: Sample | None = None
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _sequence: int = 0
 
     async def tick(self) -> None:
@@ -115,14 +116,17 @@ class Station:
         Raises:
             SourceUnavailable: the database does not answer; the samples stay in the buffer.
         """
-        batch = list(self.buffer)
-        if not batch:
-            return 0
-        async with self.store.unit() as uow:
-            await uow.samples.add(self.mesh, batch)
-        for _ in batch:
-            self.buffer.popleft()
-        return len(batch)
+        # The database lets one write a mesh's samples at a time. Whoever shares this process, and so its connections,
+        # waits before it takes one: twenty that waited with one each would leave none for anybody else.
+        async with self.turn:
+            batch = list(self.buffer)
+            if not batch:
+                return 0
+            async with self.store.unit() as uow:
+                await uow.samples.add(self.mesh, batch)
+            for _ in batch:
+                self.buffer.popleft()
+            return len(batch)
 
     async def carry(self) -> None:
         """Hand waiting orders to the actuator and its answers back; those of a remedy before those about addresses."""
@@ -261,6 +265,7 @@ async def opened(place_file: Path) -> AsyncIterator[Station]:
         senses=senses,
         actuator=ActuatorClient(place.actuator_socket) if place.daemon else None,
         kernel=tracing,
+        turn=world.storing,
     )
     with entered(place.netns):
         stop_metrics = serve_metrics(

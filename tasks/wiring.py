@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -48,6 +49,7 @@ class Adapters:
         engine: Ranks elements beside the rules; None: the rules alone.
         measured: Where it was measured better than they, and so decides.
         epoch: The watch run's fencing token in the process that watches; None elsewhere (the stored one is used).
+        storing: The turn that collectors of this process take to store samples.
     """
 
     settings: Settings
@@ -62,6 +64,7 @@ class Adapters:
     engine: Engine | None = None
     measured: Mapping[FaultKind, Measured] = field(default_factory=lambda: ON_THE_LAB)
     epoch: int | None = None
+    storing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _observers: dict[str, Observer] = field(default_factory=dict)
 
     async def observer(self, mesh: str) -> Observer:

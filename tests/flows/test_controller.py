@@ -44,3 +44,18 @@ async def test_a_collector_that_ended_before_it_held_its_post_says_why():
 
     with pytest.raises(SourceUnavailable, match="the database"):
         await at_post(FakeStore(), ROLE, asyncio.create_task(collector()))
+
+
+async def forever() -> None:
+    await asyncio.Event().wait()
+
+
+async def test_a_database_that_is_busy_for_a_moment_is_asked_again():
+    store = FakeStore(is_down=True)
+    job = asyncio.create_task(forever())
+    waiting = asyncio.create_task(at_post(store, ROLE, job))
+    await asyncio.sleep(0)
+    store.is_down = False
+    await claims(store, ROLE, os.getpid())
+    await waiting
+    job.cancel()

@@ -105,6 +105,20 @@ async def test_a_batch_whose_commit_was_not_confirmed_is_stored_again_without_a_
 
 
 @virtual_time
+async def test_collectors_of_one_process_wait_for_their_turn_before_they_take_a_connection():
+    store, turn = FakeStore(is_down=True), asyncio.Lock()
+    one = replace(station(MESH, NODE, store, LoopClock()), turn=turn)
+    one.sample()
+    async with turn:
+        storing = asyncio.create_task(one.flush())
+        await asyncio.sleep(1)
+        assert not storing.done()
+        store.is_down = False
+    assert await storing == 1
+    assert await stored(store) == [0]
+
+
+@virtual_time
 async def test_the_buffer_forgets_the_oldest_first_when_the_database_stays_away():
     one = station(MESH, NODE, FakeStore(is_down=True), LoopClock())
     for _ in range(BUFFERED_SAMPLES + 3):
