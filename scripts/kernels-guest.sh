@@ -42,18 +42,11 @@ check() {
     echo "X0 $outcome | $(cut -d. -f1 /proc/uptime) s since boot | $name |"
 }
 
-# tests N/M: that share of the tests that are left.
-tests() {
-    # shellcheck disable=SC2086  # TESTS is several words
-    X0_SHARE=$1 run -m pytest -q -rf --tb=short --color=no -p no:cacheprovider -p pytest_asyncio.plugin \
-        -p pytest_timeout -p tests.ebpf.progress -o timeout=1200 -m kernel $TESTS
-    echo "X0 ended with $?: share $1"
-}
-
 if [ -n "$TESTS" ]; then
-    tests 0/2 &
-    tests 1/2 &
-    wait
+    # shellcheck disable=SC2086  # TESTS is several words
+    X0_PROCESSES=2 run -m pytest -q -rf --tb=short --color=no --capture=sys -p no:cacheprovider \
+        -p pytest_asyncio.plugin -p pytest_timeout -p tests.ebpf.progress -o timeout=1200 -m kernel $TESTS
+    echo "X0 ended with $?"
 fi
 check "doctor --ebpf" -m flows doctor --ebpf &
 check "every variant" -m tests.ebpf.every_variant &

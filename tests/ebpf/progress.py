@@ -3,21 +3,31 @@
 What it is told, by the environment:
     X0_PROGRESS: where lines go: `X0 OUTCOME | SECONDS | TEST | REASON`, the reason of a skip or failure alone.
     X0_DONE: a file of tests, one a line, that are not to be run again; it may lack.
-    X0_SHARE: `0/2` and `1/2` are the halves of what is left, for two processes side by side.
+    X0_PROCESSES: so many run what is left side by side, forked when all is imported: that is half of the time there.
+        Give pytest `--capture=sys`: a file that captures would be shared.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
+_others: list[int] = []
 
-def share(names: list[str], done: set[str], part: str) -> list[str]:
-    """Return which tests are this process's: of those left, each of so many takes every so-manyth."""
-    number, of = (int(one) for one in part.split("/"))
-    return [name for name in names if name not in done][number::of]
+
+def split(of: int) -> int:
+    """Become so many processes, and return which this is; number 0 is the one that began and waits for the others."""
+    sys.stdout.flush()
+    for number in range(1, of):
+        other = os.fork()
+        if other == 0:
+            _others.clear()
+            return number
+        _others.append(other)
+    return 0
 
 
 def line(report: pytest.TestReport) -> str | None:
@@ -34,13 +44,23 @@ def line(report: pytest.TestReport) -> str | None:
     return f"X0 {report.outcome} | {report.duration:.1f} s | {report.nodeid} | {' '.join(reason.split())[:200]}"
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is done, and what is the other process's."""
+    """Leave out what is done, and what is another process's: each takes every so-manyth."""
     file = Path(os.environ.get("X0_DONE", os.devnull))
     done = set(file.read_text().splitlines()) if file.exists() else set()
-    mine = set(share([item.nodeid for item in items], done, os.environ.get("X0_SHARE", "0/1")))
-    config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in mine])
-    items[:] = [item for item in items if item.nodeid in mine]
+    left = [item for item in items if item.nodeid not in done]
+    of = int(os.environ.get("X0_PROCESSES", "1"))
+    mine = left[split(of) :: of]
+    taken = {item.nodeid for item in mine}
+    config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in taken])
+    items[:] = mine
+
+
+def pytest_unconfigure() -> None:
+    """Wait for the others."""
+    while _others:
+        os.waitpid(_others.pop(), 0)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

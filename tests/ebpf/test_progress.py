@@ -1,12 +1,10 @@
-"""What a run that was broken off has told is what the next one leaves out; two processes share the rest."""
+"""What a run that was broken off has told is what the next one leaves out; processes side by side share the rest."""
 
 import os
 import subprocess
 import sys
 
 import pytest
-
-from tests.ebpf.progress import share
 
 TESTS = """
 import pytest
@@ -24,7 +22,7 @@ def _run(folder, **told):
     # Its own folder is its root: no settings of ours, and names without folders.
     command = [sys.executable, "-m", "pytest", "-q", "-c", os.devnull, "--rootdir", folder, "-p", "no:cacheprovider"]
     subprocess.run(
-        [*command, "-p", "no:randomly", "-p", "tests.ebpf.progress", "test_some.py"],
+        [*command, "-p", "no:randomly", "--capture=sys", "-p", "tests.ebpf.progress", "test_some.py"],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": os.getcwd(), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"} | told,  # noqa: PTH109  # text
         check=False,
@@ -52,8 +50,9 @@ def test_what_is_done_is_not_run_again(tmp_path):
     assert "test_none" not in told
 
 
-@pytest.mark.parametrize("of", [1, 2, 3])
-def test_shares_are_what_is_left_and_have_nothing_in_common(of):
-    names = [f"test_{number}" for number in range(7)]
-    taken = [name for number in range(of) for name in share(names, {"test_2"}, f"{number}/{of}")]
-    assert sorted(taken) == sorted(set(names) - {"test_2"})
+@pytest.mark.parametrize("of", [2, 3])
+def test_processes_side_by_side_run_each_test_once(tmp_path, of):
+    (tmp_path / "done").write_text("test_some.py::test_none\n")
+    _run(tmp_path, X0_PROGRESS=str(tmp_path / "told"), X0_DONE=str(tmp_path / "done"), X0_PROCESSES=str(of))
+    told = [line.split(" | ")[2] for line in (tmp_path / "told").read_text().splitlines()]
+    assert sorted(told) == [f"test_some.py::{name}" for name in ("test_bad", "test_good", "test_never")]
