@@ -27,8 +27,6 @@ PIECE_MS = 15_000
 OVERLAP_MS = 2_000
 # Older samples would tell a detector nothing; a reader this far behind goes on from here.
 REACH_MS = 60_000
-# An instant query finds what is no older: Prometheus' own default.
-LOOK_BACK = "5m"
 _NAMES = "|".join(METRICS)
 
 

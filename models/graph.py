@@ -60,13 +60,6 @@ def articulation_nodes(mesh: Mesh, without: Collection[LinkId] = ()) -> frozense
     return frozenset(nx.articulation_points(simple))
 
 
-def bridges(mesh: Mesh, without: Collection[LinkId] = ()) -> frozenset[LinkId]:
-    """Return the links whose loss alone would part nodes from each other."""
-    return frozenset(
-        link.id for link in mesh.links if link.id not in without and not survives(mesh, {link.id}, already=without)
-    )
-
-
 def halves(mesh: Mesh, nodes: Collection[NodeId]) -> tuple[frozenset[NodeId], frozenset[NodeId]]:
     """Part some of the nodes into two halves, equal but for one node, with few links between them.
 

@@ -78,27 +78,13 @@ class Lab:
         """Return the network namespace of the gateway's client."""
         return names.client_namespace(self.name)
 
-    async def converged(self, timeout_s: float = 30) -> float:
-        """Wait until every node's kernel has a route to every loopback; return the seconds it took.
-
-        Raises:
-            SourceUnavailable: it has not within the time; says which node lacks which target.
-        """
-        return await self._wait({}, timeout_s)
-
     async def settled(self, timeout_s: float = 30) -> float:
         """Wait until every node routes to every loopback by its cheapest path; return the seconds it took.
 
         Raises:
-            SourceUnavailable: as in `converged`.
+            SourceUnavailable: one does not within the time; says which node lacks which target.
         """
-        return await self._wait(next_hops(self.mesh), timeout_s)
-
-    async def down(self) -> None:
-        """Remove the lab and everything it made, its folder too."""
-        await asyncio.to_thread(_remove, self.state, self.name)
-
-    async def _wait(self, wanted: Mapping[NodeId, Mapping[NodeId, NodeId]], timeout_s: float) -> float:
+        wanted = next_hops(self.mesh)
         started = time.monotonic()
         while lacking := await asyncio.to_thread(self._lacking, wanted):
             if time.monotonic() - started > timeout_s:
@@ -106,19 +92,21 @@ class Lab:
             await asyncio.sleep(LOOK_SECONDS)
         return time.monotonic() - started
 
+    async def down(self) -> None:
+        """Remove the lab and everything it made, its folder too."""
+        await asyncio.to_thread(_remove, self.state, self.name)
+
     def _lacking(self, wanted: Mapping[NodeId, Mapping[NodeId, NodeId]]) -> str:
-        """Name the first route that is missing or goes elsewhere than wanted; empty when none."""
+        """Name the first route that is missing or goes elsewhere than by the wanted next hop; empty when none."""
         for node in self.mesh.nodes:
             routes = loopback_routes(self.namespace(node.id))
             for target in self.mesh.nodes:
                 if target.id == node.id:
                     continue
                 interface = routes.get(target.address)
-                hop = wanted.get(node.id, {}).get(target.id)
-                if interface is None or (hop is not None and interface != f"to-{hop}"):
-                    return f"{node.id} reaches {target.id} by {interface or 'no route'}" + (
-                        f", not {hop}" if hop else ""
-                    )
+                hop = wanted[node.id][target.id]
+                if interface != f"to-{hop}":
+                    return f"{node.id} reaches {target.id} by {interface or 'no route'}, not by to-{hop}"
         return ""
 
 

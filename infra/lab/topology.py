@@ -128,15 +128,6 @@ def with_name(mesh: Mesh, name: str) -> Mesh:
     return replace(mesh, name=name)
 
 
-def least_gap(mesh: Mesh) -> float:
-    """Return how much dearer the second-best simple path is than the best, at worst over all pairs.
-
-    Returns:
-        0 where some pair has a tie; `inf` where no pair has a second path.
-    """
-    return _least_gap(as_graph(mesh))
-
-
 def _link(edge: Edge, cost: int) -> Link:
     one, other = (NodeId(f"n{index}") for index in edge)
     return Link(
@@ -192,7 +183,7 @@ def _costs(size: int, edges: Sequence[Edge], rng: np.random.Generator) -> tuple[
         costs = tuple(int(BASE_COST + extra) for extra in rng.choice(spread, size=len(edges), replace=False))
         graph: nx.Graph[int] = nx.Graph()
         graph.add_weighted_edges_from((*edge, cost) for edge, cost in zip(edges, costs, strict=True))
-        gap = _least_gap(graph)
+        gap = least_gap(graph)
         if gap > best_gap:
             best, best_gap = costs, gap
         if gap >= LEAST_GAP:
@@ -200,8 +191,13 @@ def _costs(size: int, edges: Sequence[Edge], rng: np.random.Generator) -> tuple[
     return best
 
 
-def _least_gap(graph: nx.Graph[Any]) -> float:
-    """A second-best simple path avoids some link of the best one, so leave out each in turn."""
+def least_gap(graph: nx.Graph[Any]) -> float:
+    """Return how much dearer the second-best simple path is than the best, at worst over all pairs.
+
+    Returns:
+        0 where some pair has a tie; `inf` where no pair has a second path. Below `LEAST_GAP`, the first that was found.
+    """
+    # A second-best simple path avoids some link of the best one, so leave out each in turn.
     gap = float("inf")
     for source, target in combinations(sorted(graph.nodes), 2):
         path = nx.dijkstra_path(graph, source, target)

@@ -68,7 +68,7 @@ async def test_waiting_for_routing_ends_with_what_is_lacking(lab_state):
         os.kill(processes.daemon_pid(made.places[NodeId("n0")]), signal.SIGSTOP)
         await asyncio.to_thread(kernel.remove_namespace, made.wire(made.mesh.links[0].id))
         with pytest.raises(SourceUnavailable, match=r"n\d reaches n\d by no route"):
-            await made.converged(timeout_s=0.5)
+            await made.settled(timeout_s=0.5)
     finally:
         await made.down()
 
