@@ -13,7 +13,7 @@ from models.errors import DecisionRefused
 from models.incident import FaultKind, Incident, IncidentState, OutcomeKind, Verdict
 from models.mesh import NodeId
 from models.ports import HealRequest
-from models.remedy import ActionState, Limits, Prior, RemedyName
+from models.remedy import ActionState, Limits, Prior, Remedy, RemedyName
 from tasks import analyze, execute, knowledge, monitor, plan, verify
 from tests.models.samples import DATA, lossy
 from tests.tasks.virtual_time import virtual_time
@@ -87,12 +87,17 @@ async def test_a_dry_run_says_what_it_would_do_changes_nothing_and_stores_no_out
         assert story.incident.state is IncidentState.OPEN
 
 
+async def planned(loop: ClosedLoop) -> tuple[Incident, Remedy]:
+    """Break the link, and go as far as a turn goes before anything is done."""
+    incident = await monitor.collect(loop.mesh.name, (await broken(loop)).id)
+    known = await knowledge.recall(incident)
+    return incident, await plan.select(loop.mesh.name, await analyze.diagnose(incident), known)
+
+
 @virtual_time
 async def test_what_a_run_proved_and_died_before_saying_is_said_by_the_next():
     async with closed_loop() as loop:
-        incident = await monitor.collect(loop.mesh.name, (await broken(loop)).id)
-        known = await knowledge.recall(incident)
-        remedy = await plan.select(loop.mesh.name, await analyze.diagnose(incident), known)
+        incident, remedy = await planned(loop)
         trial = await verify.begin(incident, remedy)
         await verify.prove(incident, remedy, trial, await execute.apply(incident, remedy))
         await turn(asked(incident))
@@ -108,9 +113,7 @@ async def test_what_a_run_proved_and_died_before_saying_is_said_by_the_next():
 @virtual_time
 async def test_a_fault_that_is_gone_at_the_last_look_is_not_acted_on_and_counts_as_fixed_by_itself():
     async with closed_loop() as loop:
-        incident = await monitor.collect(loop.mesh.name, (await broken(loop)).id)
-        known = await knowledge.recall(incident)
-        remedy = await plan.select(loop.mesh.name, await analyze.diagnose(incident), known)
+        incident, remedy = await planned(loop)
         trial = await verify.begin(incident, remedy)
         loop.mend()
         await asyncio.sleep(12)
@@ -274,9 +277,7 @@ async def test_paused_it_only_watches():
 @virtual_time
 async def test_an_operator_who_pauses_between_plan_and_action_is_obeyed():
     async with closed_loop() as loop:
-        incident = await broken(loop)
-        known = await knowledge.recall(incident)
-        remedy = await plan.select(loop.mesh.name, await analyze.diagnose(incident), known)
+        incident, remedy = await planned(loop)
         await loop.pause()
         execution = await execute.apply(incident, remedy)
         assert execution.reason == "cost-out-link refused: an operator paused all actions"
