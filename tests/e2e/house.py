@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,12 @@ COMMAND_SECONDS = 130.0
 PAST_SAMPLES = 46
 # Names of another installation's world that do not begin with ours: its database, and its bot.
 FOREIGN = {"DATABASE_URL", "TELEGRAM_BOT_TOKEN"}
+# Waits for the end of a process, then cleans up after it, unless it did so itself.
+HEIR = """
+tail --pid="$OWNER" -f /dev/null
+test -d "$LEFT" || exit 0
+exec flock "$LEFT" sh -c 'X0_STATE="$LEFT" "$COMMAND" down; rm -rf "$LEFT"'
+"""
 # What the restoring test waits for; ten minutes would prove no more.
 CLEAN_SECONDS = 12
 
@@ -50,9 +57,22 @@ def free_port() -> int:
 
 
 def make_state() -> Path:
-    """Make a state folder that Postgres' user may pass through, short enough for the address of a unix socket."""
+    """Make a state folder that Postgres' user may pass through, short enough for the address of a unix socket.
+
+    Whatever still lives in it when this process is gone is taken down, and the folder removed: on Ctrl-C a worker of a
+    session has ten seconds until it is killed, and an installation needs longer.
+    """
     state = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
     state.chmod(0o755)
+    subprocess.run(
+        ["setsid", "--fork", "sh", "-c", HEIR],
+        # Under another name than the installation's own, which this is no part of.
+        env={**os.environ, "LEFT": str(state), "OWNER": str(os.getpid()), "COMMAND": str(COMMAND)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=True,
+    )
     return state
 
 
@@ -291,7 +311,20 @@ def sweep() -> None:
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         number = folder.name.removeprefix(PREFIX).partition("-")[0]
         if number.isdigit() and look(int(number)) is None:
-            House(folder, mesh="left").clean()
+            with contextlib.suppress(FileNotFoundError), _locked(folder):
+                House(folder, mesh="left").clean()
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Be the only one who cleans a folder; raises FileNotFoundError where another did."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        folder.stat()
+        yield
+    finally:
+        os.close(handle)
 
 
 def wait_gone(identity: Identity, *, within: float) -> bool:
