@@ -4,6 +4,12 @@ SHELL := /bin/bash
 .PHONY: help setup run test check format chaos kernels image lock clean
 
 BIN := .venv/bin
+# pytest rewrites each test file it imports; without its cache every worker of every run would do that anew.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -q
+# Most of a test's time is waiting: two workers a core, and on two cores two whole systems (TEST_HOUSES=0: one).
+TEST_WORKERS ?= $(shell echo $$((2 * $$(nproc))))
+TEST_HOUSES ?= 2
+UNIT = $(PYTEST) -n $(TEST_WORKERS) --dist loadfile -m "not e2e"
 # ONCE=1 stops after one fault; HEAL=0 shows what routing alone does.
 ONCE ?=
 FAULT ?= grey
@@ -25,10 +31,10 @@ run: setup ## Bring a mesh up, harm it, heal it (ONCE=1 FAULT=grey NODES=6 TOPOL
 
 test: export FOR_TESTS := 1
 test: setup ## Run every test that ends in minutes; each skip says why
-	@# Side by side where tests share nothing; the whole system at work wants the machine to itself. Both always run.
+	@# The whole system at work wants the machine to itself, so the two parts follow each other. Both always run.
 	@status=0; \
-	$(BIN)/pytest -q -n auto --dist loadfile --durations 10 -m "not e2e" || status=$$?; \
-	$(BIN)/pytest -q --durations 10 -m e2e || status=$$?; \
+	$(UNIT) --durations 10 || status=$$?; \
+	$(PYTEST) -n $(TEST_HOUSES) --dist loadfile --durations 10 -m e2e || status=$$?; \
 	exit $$status
 
 check: setup ## Format, lint, types, layers, and all tests but the end-to-end ones
@@ -36,7 +42,7 @@ check: setup ## Format, lint, types, layers, and all tests but the end-to-end on
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/pytest -q -n auto --dist loadfile -m "not e2e"
+	@$(UNIT)
 
 format: setup ## Format and mend what can be mended
 	@$(BIN)/ruff format .

@@ -12,14 +12,39 @@ from pathlib import Path
 import asyncpg
 import pytest
 import structlog
+from xdist.remote import Producer
 
 from infra.db.cluster import Cluster, find_programs
 from infra.db.connections import listener_arguments
 from infra.db.migrate import migrate
 from infra.db.unit import PostgresStore
 from models.errors import ToolMissing
+from tests.sharing import Dealer, in_order
 
 _numbers = count()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Of the files of tests, import only those that may hold a whole-system test where nothing else is asked for."""
+    is_of_no_use = (
+        config.option.markexpr == "e2e"
+        and collection_path.name.startswith("test_")
+        and collection_path.is_file()
+        and "e2e" not in collection_path.read_text()
+    )
+    return True if is_of_no_use else None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Order what chance has shuffled as far as its sharing needs it."""
+    items[:] = in_order(items, side_by_side=hasattr(config, "workerinput"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Dealer | None:
+    """Deal out file by file in our own way."""
+    return Dealer(config, log) if config.option.dist == "loadfile" else None
 
 
 @pytest.fixture(autouse=True)

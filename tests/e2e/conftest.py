@@ -1,4 +1,4 @@
-"""One installation for most tests here, in the order in which an operator would meet them."""
+"""Installations that tests share; `tests/sharing.py` says which test meets which, and when."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -15,19 +14,6 @@ from tests.e2e.house import House
 from tests.e2e.messenger import Messenger
 from tests.e2e.world import World, at_work
 
-HERE = Path(__file__).parent
-# Two installations at once would not fit two cores. So: what runs on its own, then all that share one, then its end.
-ORDER = (
-    "test_demo.py",
-    "test_approval.py",
-    "test_requests.py",
-    "test_smoke.py",
-    "test_kills.py",
-    "test_heal.py",
-    "test_browser.py",
-    "test_purchase.py",
-    "test_ctrl_c.py",
-)
 NEEDED = ("babeld", "nft", "ip", "bpftool")
 
 
@@ -38,14 +24,6 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     item.add_marker(pytest.mark.timeout(600))
     if reason := why_not():
         item.add_marker(pytest.mark.skip(reason=reason))
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the modules of this folder last and into their order."""
-    mine = [one for one in items if HERE in one.path.parents]
-    rest = [one for one in items if HERE not in one.path.parents]
-    items[:] = [*rest, *sorted(mine, key=lambda one: ORDER.index(one.path.name))]
 
 
 def why_not() -> str:
@@ -71,7 +49,7 @@ def messenger() -> Iterator[Messenger]:
 
 @pytest.fixture(scope="session")
 def house(swept: None, messenger: Messenger) -> Iterator[House]:
-    """A six-node lab with everything that looks after it, up and sampled."""
+    """A six-node lab with everything that looks after it, up and sampled; one for each worker of a session."""
     one = House(houses.make_state(), mesh=f"e{os.getpid()}", also=messenger.environment)
     try:
         one.start("--lab")
