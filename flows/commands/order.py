@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.commands.desk import caller, opened, out
+from models.payment import Money
 from models.payment_state import Decision
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from infra.shop.shop import Shop
     from models.ledger import AuditEntry, Sale, SetAside
+    from models.payment import Transfer
     from models.ports import Store
 
 order = typer.Typer(no_args_is_help=True, help="What waits for a person, and what a person decides.")
@@ -33,7 +35,7 @@ def waiting() -> None:
 
 @order.command()
 def show(order_id: Id) -> None:
-    """Show an order and everything that was done with it."""
+    """Show an order, the transfers counted for it, and everything that was done with it."""
     for line in asyncio.run(story(order_id)):
         out.print(line, markup=False, highlight=False)
 
@@ -53,7 +55,7 @@ async def queue(*, store: Store | None = None) -> list[str]:
 
 
 async def story(order_id: str, *, store: Store | None = None) -> list[str]:
-    """Return an order and its history, a line each.
+    """Return an order, the transfers counted for it, and its history, a line each.
 
     Raises:
         OrderUnknown: there is none.
@@ -63,7 +65,9 @@ async def story(order_id: str, *, store: Store | None = None) -> list[str]:
     async with opened(store) as at_hand:
         shop = _shop(at_hand)
         sale = await shop.sale(OrderId(order_id))
-        return [_line(sale), *_entries(await shop.history(sale.order.id))]
+        async with at_hand.unit() as unit:
+            counted = await unit.ledger.transfers_of(sale.order.id)
+        return [_line(sale), *map(_counted, counted), *_entries(await shop.history(sale.order.id))]
 
 
 async def do(
@@ -100,6 +104,10 @@ def _line(sale: Sale) -> str:
     order = sale.order
     flags = f" ({', '.join(sorted(order.flags))})" if order.flags else ""
     return f"{order.id}  {order.state}{flags}  {order.paid} of {order.amount}  {sale.plan.name}  {sale.buyer}"
+
+
+def _counted(transfer: Transfer) -> str:
+    return f"  {transfer.block_time:%F %T}  {transfer.key}  {Money(transfer.asset, transfer.units)}"
 
 
 def _stray(aside: SetAside) -> str:

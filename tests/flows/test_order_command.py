@@ -9,6 +9,7 @@ from infra.lab.chains.made import NOON
 from models.errors import OrderUnknown, PaymentInvalid
 from models.payment_matching import Unmatched
 from models.payment_state import Decision
+from tests.contracts.ledger_examples import settled
 from tests.fakes.chains.examples import paid
 from tests.fakes.store import FakeStore
 from tests.infra.shop.counter import a_sale
@@ -48,3 +49,9 @@ async def test_what_cannot_be_is_refused(store):
         await story("ord-22222223", store=store)
     with pytest.raises(PaymentInvalid):
         await do(NAME, Decision.HOLD, reason=" ", store=store)
+
+
+async def test_a_story_names_each_transfer_that_was_counted(store):
+    done = await settled(store)
+    (transfer,) = [line for line in await story(done.id, store=store) if str(paid(name=done.id).key) in line]
+    assert transfer.endswith(str(done.amount))
