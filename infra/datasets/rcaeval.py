@@ -26,7 +26,7 @@ _KNOWN: tuple[tuple[str, str, Worse, SignalKind], ...] = (
     ("rate(%)", "%", 1, SignalKind.GAUGE),
     ("cpu", "", 1, SignalKind.GAUGE),
     ("mem", "", 1, SignalKind.GAUGE),
-    ("disk", "", 1, SignalKind.RATE),
+    ("disk", "", 1, SignalKind.GAUGE),  # a resource, as the two above; not a rate of requests
     ("socket", "", 1, SignalKind.GAUGE),
     ("load", "1/s", 0, SignalKind.RATE),  # of requests; a processor's load is met above
 )

@@ -79,14 +79,15 @@ def test_rcaeval_is_read_with_services_that_only_call(tmp_path):
 
 def test_a_metrics_name_tells_what_it_counts_and_who_measures_it(tmp_path):
     rcaeval(tmp_path)
-    names = "db_PodClientLatencyP90(s),db_PodServerLatencyP90(s),db_load,db_cpu-load,db_request-total,db_odd"
-    write(tmp_path / "db_cpu_hog/0/data.csv", f"time,{names}\n0,1,1,1,1,1,1\n120,1,1,1,1,1,1\n", packed=True)
+    names = "db_PodClientLatencyP90(s),db_PodServerLatencyP90(s),db_load,db_cpu-load,db_request-total,db_odd,db_diskio"
+    write(tmp_path / "db_cpu_hog/0/data.csv", f"time,{names}\n0,1,1,1,1,1,1,1\n120,1,1,1,1,1,1,1\n", packed=True)
     specs = {one.name: one for one in load_rcaeval(tmp_path)[0].snapshot.signals}
     assert specs["PodClientLatencyP90(s)"].outward
     assert not specs["PodServerLatencyP90(s)"].outward
     assert specs["load"].kind is specs["request-total"].kind is SignalKind.RATE
     assert specs["cpu-load"].kind is specs["odd"].kind is SignalKind.GAUGE
     assert specs["cpu-load"].worse == 1
+    assert specs["diskio"].kind is SignalKind.GAUGE  # what a processor reads or writes is no request to it
 
 
 def test_a_shifted_alarm_moves_the_split(tmp_path):
