@@ -46,8 +46,8 @@ LOG_TAIL = 1500  # characters of a failed part's log that tell why
 READING = (
     "lab: cores and memory of the one process of all collectors, watch and bench, at rest",
     "lab: actuators and routing daemons are processes of their own and in no figure",
-    "look_ms, decide_ms: CPU time; a lab's look is its stored samples looked at again",
-    "in regions: look_ms is the slowest watched region's, cores_together the watched ones' mean times the regions",
+    "look_ms (at rest), look_fault_ms, decide_ms: CPU time; a lab's looks are its stored samples looked at again",
+    "in regions: look_fault_ms is the slowest watched region's, cores_together calculated from their mean",
 )
 
 Sizes = Annotated[str | None, typer.Option(help="Nodes, comma-separated; an empty text: none.")]

@@ -26,9 +26,10 @@ from infra.lab.verdict import ControllerReport
 from infra.settings import Settings
 from models.errors import SourceUnavailable
 from models.incident import FaultKind
+from models.mesh import Mesh
 from models.telemetry import Sample
 from tests.bench import house
-from tests.bench.scale_watch import MEGABYTE, Figures, replayed
+from tests.bench.scale_watch import LOOKS, MEGABYTE, Figures, replayed
 
 REST_S = 20.0  # in which the figures are taken
 SETTLE_S = 240.0  # fifty daemons on two cores take their time
@@ -69,6 +70,7 @@ class Watched:
         cores, postgres = (_spent_s() - spent) / seconds, (_postgres_s(self._settings) - stored) / seconds
         memory = psutil.Process().memory_info().rss / MEGABYTE
         await asyncio.sleep(ON_THE_WAY_S)
+        self._rested = began, ended
         arrived = len(await _between(self._store, self._mesh, began, ended))
         expected = nodes * seconds / self._settings.sample_seconds
         self.figures = {
@@ -77,6 +79,15 @@ class Watched:
             "memory": memory,
             "samples": arrived / seconds,
             "samples_missed": max(0.0, 1 - arrived / expected),
+        }
+
+    def looks(self, declared: Mesh) -> Figures:
+        """Return what looks at what was reported cost again, at rest and at the end; to be asked once it stopped."""
+        looks = replayed(declared, self.samples)
+        began, ended = self._rested
+        return {
+            "look_ms": median(spent for at, spent in looks if began <= at < ended),
+            "look_fault_ms": median(spent for _, spent in looks[-LOOKS:]),
         }
 
     async def stop(self) -> ControllerReport:
@@ -116,8 +127,7 @@ async def measured(size: int, *, seed: int) -> tuple[Figures, tuple[str, ...]]:
             result = await measure(spec, watched, lab=lab, folder=folder, clock=SystemClock())
         finally:
             await asyncio.shield(lab.down())
-    figures = dict(watched.figures)
-    figures["look_ms"] = median(replayed(built, watched.samples))
+    figures = {**watched.figures, **watched.looks(built)}
     if result.void is not None:
         return figures, (f"the fault proves nothing: {result.void}",)
     wrong = () if result.right_element else (f"the diagnosis did not name {result.element}",)

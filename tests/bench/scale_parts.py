@@ -38,6 +38,7 @@ UNITS = {
     "regions": "regions",
     "cut": "s",
     "look_ms": "ms",
+    "look_fault_ms": "ms",
     "together_ms": "ms",
     "outlook": "KB",
     "cores_together": "cores, calculated",

@@ -13,7 +13,7 @@ from tests.bench.report import ROOT
 from tests.bench.scale import sizes
 from tests.bench.scale_mesh import Reports, grid
 from tests.bench.scale_parts import Asked, Kind, Part, notes, plan, rows, wanting
-from tests.bench.scale_watch import replayed, watch, watch_regions, watch_reports
+from tests.bench.scale_watch import LOOKS, replayed, watch, watch_regions, watch_reports
 
 SEED = 1
 LAB, BESIDE = Asked(Kind.LAB, 6, 0), Asked(Kind.REPORTED, 6, 0)
@@ -30,6 +30,7 @@ def test_the_grey_link_of_a_made_up_mesh_is_seen_and_named():
     assert looks.named == f"link:{links[len(links) // 2].id}"
     assert looks.seen_s is not None
     assert 0 < looks.seen_s <= 4
+    assert len(looks.look_ms) == len(looks.look_fault_ms) == LOOKS
 
 
 def test_a_made_up_mesh_without_a_fault_shows_nothing():
