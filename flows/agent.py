@@ -274,6 +274,8 @@ def become_prefect(settings: Settings) -> None:
     (settings.state / TEMPORARY).mkdir(parents=True, exist_ok=True, mode=0o700)
     ours = server_environment(Installation(settings, "", database, None, (), heal=False))
     # What somebody set stands: the UI's address is whatever a browser reaches it by.
+    # Its pages are written out anew for its address, and an image's own folders are read-only.
+    ours["PREFECT_SERVER_UI_STATIC_DIRECTORY"] = str(settings.state / "prefect-ui")
     told = {name: value for name, value in ours.items() if name != "DATABASE_URL"} | dict(os.environ)
     port = str(settings.prefect_port)
     server = (sys.executable, "-m", "prefect", "server", "start", "--host", ANYWHERE, "--port", port)

@@ -171,4 +171,6 @@ def test_prefect_is_told_our_retention_and_keeps_what_somebody_set(tmp_path: Pat
     assert words == ["server", "start", "--host", "0.0.0.0", "--port", "4200"]
     assert env["PREFECT_SERVER_EVENTS_RETENTION_PERIOD"] == "P1D"
     assert env["PREFECT_SERVER_UI_API_URL"] == "https://prefect.example/api"
+    # Its own folder lies where nothing may be written.
+    assert env["PREFECT_SERVER_UI_STATIC_DIRECTORY"] == str(tmp_path / "state/prefect-ui")
     assert env["PREFECT_API_DATABASE_CONNECTION_URL"] == URL
