@@ -16,7 +16,8 @@ from rich.console import Console
 if TYPE_CHECKING:
     from models.ports import Store
 
-out = Console(soft_wrap=True)
+# A mesh may be called ship, and `watch-mesh:ship:n1` is no picture of one.
+out = Console(soft_wrap=True, emoji=False)
 
 
 def caller() -> str:
