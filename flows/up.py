@@ -36,12 +36,13 @@ from infra.licences import create_licence_key
 from infra.node.place import NodePlace
 from infra.node.senses import configuration_of
 from infra.node.signing import create_key
+from infra.ports import require_free
 from infra.process import is_alive, send
 from infra.runfiles import end_recorded, lock_holder, only_one
 from infra.settings import Settings
 from infra.shop.settings import ShopSettings, catalogue_of
 from infra.supervisor import Supervisor
-from models.errors import SourceUnavailable
+from models.errors import ConfigurationInvalid, SourceUnavailable
 from models.mesh import Mesh, Node, NodeId
 from models.payment_address import Chain
 from models.ports import Store
@@ -120,16 +121,18 @@ async def installed(settings: Settings, *, lab: LabRequest | None, heal: bool, t
         RefusedError: the state folder is in use.
         ToolMissing: something must be installed first.
         SourceUnavailable: something did not get ready; names its log.
-        ConfigurationInvalid: what is sold, or where it is paid to, cannot be used.
+        ConfigurationInvalid: the state folder or a port cannot be had; what is sold, or where it is paid to, cannot be
+            used.
     """
     settings = settings_for_lab(settings) if lab else settings
     state = settings.state
-    # Postgres' own user must be able to pass through; secrets are files of mode 0600.
-    state.mkdir(parents=True, exist_ok=True, mode=0o755)
-    (state / TEMPORARY).mkdir(exist_ok=True, mode=0o700)
+    _make_folder(state)
     async with AsyncExitStack() as stack:
         stack.enter_context(only_one(state))
         await clear(settings)
+        # Not earlier: what a crashed run of ours left may have held them. Whoever holds them now would answer for us.
+        require_free(settings.api_host, settings.api_port, variable="X0_API_PORT")
+        require_free("127.0.0.1", settings.prefect_port, variable="X0_PREFECT_PORT")
         create_key(state)
         create_licence_key(state)
         # Taken down in reverse: what looks on first, then the processes, then the mesh they live in, then the mounts.
@@ -211,6 +214,16 @@ def missing_here() -> list[str]:
         "no actuator, so nothing can be healed from here: it must run as root (`x0tta6bl4 up` as root starts it)",
         "no lab: network namespaces need root",
     ]
+
+
+def _make_folder(state: Path) -> None:
+    try:
+        # Postgres' own user must be able to pass through; secrets are files of mode 0600.
+        state.mkdir(parents=True, exist_ok=True, mode=0o755)
+        (state / TEMPORARY).mkdir(exist_ok=True, mode=0o700)
+    except OSError as error:
+        message = f"the state folder {state} cannot be made ({error.strerror})"
+        raise ConfigurationInvalid(message, "choose another with X0_STATE") from error
 
 
 def _mount(state: Path, stack: AsyncExitStack) -> None:

@@ -24,7 +24,11 @@ class Settings(FromEnvironment):
     model_config = SettingsConfigDict(env_prefix="X0_", frozen=True)
 
     state: Path = Field(default_factory=default_state_folder, description="Folder for the cluster, keys, journals.")
-    mesh: str = Field(default="lab", description="Name of the mesh this installation watches.")
+    mesh: str = Field(
+        default="lab",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$",
+        description="Name of the mesh this installation watches.",
+    )
     database_url: SecretStr | None = Field(
         default=None,
         validation_alias="DATABASE_URL",
