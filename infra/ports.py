@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 
 from models.errors import ConfigurationInvalid
@@ -22,5 +23,5 @@ def require_free(host: str, port: int, *, variable: str) -> None:
     try:
         socket.create_server((host, port), family=family).close()
     except OSError as error:
-        message = f"nobody can listen on port {port} of {host} ({error.strerror})"
+        message = f"nobody can listen on port {port} of {host} ({os.strerror(error.errno or 0)})"
         raise ConfigurationInvalid(message, f"stop what listens there, or choose another with {variable}") from error
