@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.commands.desk import out
 from flows.smoke import is_this_installation
 from infra.process import Identity
 from infra.runfiles import Phase, RunRecord, write
@@ -78,3 +79,8 @@ def test_what_cannot_be_used_is_named_with_what_to_do(tmp_path, words, said):
     assert said in done.stderr
     assert "secret" not in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_mesh_that_is_called_like_a_picture_is_shown_by_its_name(capsys):
+    out.print("watch-mesh:ship: no run ever took this role")
+    assert capsys.readouterr().out == "watch-mesh:ship: no run ever took this role\n"
