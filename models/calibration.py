@@ -26,6 +26,8 @@ _CERTAIN = 0.9
 # greater, since a network is quiet more often than the simulation is.
 SHIPPED_SHARPNESS = 1.7
 _SHIPPED_NOBODY = 4.0
+# Nine of ten roots of each of those systems are at least this likely.
+_SHIPPED_THRESHOLD = 0.007
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class Calibration:
     @classmethod
     def shipped(cls) -> Calibration:
         """Return what other systems say of the causal score, for a system of which no root is known yet."""
-        return cls(weights=(SHIPPED_SHARPNESS,), bias=_SHIPPED_NOBODY, threshold=0.05, cases=0)
+        return cls(weights=(SHIPPED_SHARPNESS,), bias=_SHIPPED_NOBODY, threshold=_SHIPPED_THRESHOLD, cases=0)
 
     def in_view(self) -> Calibration:
         """Return the same for incidents whose root is known to be among the elements."""

@@ -1,8 +1,9 @@
 """`bench rca_systems`: what confidence is worth on a system that nobody has seen, by leaving out systems.
 
-How sharp the causal score is, and what nobody in view scores, is fitted on all systems but one and judged on that one's
-training side; then on all of them, which is what ships (`models/calibration.py`). No test side is asked. Simulated call
-graphs, meshes and alerts are systems too; they alone have incidents without a root in view.
+How sharp the causal score is, what nobody in view scores, and from where on an element is a candidate, is fitted on all
+systems but one and judged on that one's training side; then on all of them, which is what ships
+(`models/calibration.py`). No test side is asked. Simulated call graphs, meshes and alerts are systems too; they alone
+have incidents without a root in view.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from rich.console import Console
 
 from infra.clock import SystemClock
 from models.baselines import BASELINES
-from models.calibration import Calibration
+from models.calibration import Calibration, conformal_threshold, held_confidences
 from models.errors import MeshError
 from models.scoring import surprise
 from models.simulation import NO_ROOT_SHARE, simulated
@@ -62,10 +64,17 @@ def fitted_over(answers: Mapping[str, list[rca.Answer]]) -> Calibration:
 
     sharpness = min(_SHARPNESS, key=lambda one: cost(Calibration((one,), -np.inf, 0.0, 0), rooted.values()))
     tried = [Calibration((sharpness,), nobody, 0.0, 0) for nobody in _NOBODY]
-    if not without:
-        return tried[0].in_view()
-    share = NO_ROOT_SHARE
-    return min(tried, key=lambda one: (1 - share) * cost(one, rooted.values()) + share * cost(one, without))
+    found = tried[0].in_view()
+    if without:
+        share = NO_ROOT_SHARE
+        found = min(tried, key=lambda one: (1 - share) * cost(one, rooted.values()) + share * cost(one, without))
+    return replace(found, threshold=min(_threshold(found, part) for part in rooted.values()))
+
+
+def _threshold(calibration: Calibration, part: Sequence[rca.Answer]) -> float:
+    """Return from where on elements are candidates, so that nine of ten roots of this system are."""
+    held = held_confidences(calibration, [one.scores for one in part], [one.roots for one in part])
+    return conformal_threshold(held)
 
 
 def _surprise(calibration: Calibration, one: rca.Answer) -> float:
@@ -86,7 +95,12 @@ def measure(systems: Systems) -> Report:
         peers = {name: rca.answered(asked, score, None) for name, score in BASELINES.items() if name != "random"}
         rows += rca.honesty(left, ours, peers)
         said, right = (np.mean([measure(one) for one in ours]) for measure in (_said, dict(rca.MEASURES)["top1"]))
-        notes.append(f"{left}: {_words(others)} by the others; says {said:.2f}, is right {right:.2f}")
+        sets = [np.array(others.candidates(*others.confidence(one.scores))) for one in ours]
+        holds = np.mean([chosen[list(one.roots)].any() for chosen, one in zip(sets, ours, strict=True)])
+        notes.append(
+            f"{left}: {_words(others)} by the others; says {said:.2f}, is right {right:.2f}; candidates hold the root "
+            f"in {holds:.2f}, {np.mean([chosen.sum() for chosen in sets]):.1f} elements of {len(sets[0])}"
+        )
     notes.append(f"all systems: {_words(fitted_over(answers))}; shipped: {_words(Calibration.shipped())}")
     return Report(
         bench="rca_systems",
@@ -104,7 +118,9 @@ def _said(one: rca.Answer) -> float:
 
 
 def _words(calibration: Calibration) -> str:
-    return f"sharpness {calibration.weights[0]:.1f}, nobody {calibration.bias:.1f}"
+    return (
+        f"sharpness {calibration.weights[0]:.1f}, nobody {calibration.bias:.1f}, threshold {calibration.threshold:.3f}"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -39,6 +39,14 @@ def test_without_incidents_of_nobody_a_root_is_taken_to_be_in_view():
     assert rca_systems.fitted_over({"a": [answer([2.0, 0.0, 0.0], 0)]}).bias == -np.inf
 
 
+def test_nine_of_ten_roots_of_every_system_are_candidates():
+    sure, unsure = answer([2.0, 0.0, 0.0], 0), answer([2.0, 0.0, 0.0], 1)
+    systems = {"easy": [sure] * 20, "hard": [sure] * 10 + [unsure] * 10}
+    found = rca_systems.fitted_over(systems)
+    assert 0 < found.threshold <= found.confidence(unsure.scores)[0][1]
+    assert rca_systems.fitted_over({"easy": systems["easy"]}).threshold > found.threshold
+
+
 def test_each_system_is_judged_by_what_the_others_taught():
     cases = [chain(k, root=k % 3) for k in range(6)]
     renamed = [dataclasses.replace(case, name=f"other {case.name}") for case in cases]
