@@ -157,6 +157,17 @@ def test_the_collector_has_three_rights_and_no_more():
     assert re.findall(r"^CapabilityBoundingSet=(.*)$", text, re.MULTILINE) == ["CAP_BPF CAP_PERFMON CAP_NET_ADMIN"]
 
 
+@pytest.mark.parametrize("unit", UNITS, ids=lambda one: one.stem)
+def test_whoever_logs_in_to_the_database_has_a_home_that_it_may_look_into(unit: Path):
+    """The driver looks for certificates there, and fails where it may not: seen with ProtectHome and root's own."""
+    said = unit.read_text().splitlines()
+    if "infra.node.actuator" in unit.read_text():
+        return  # it knows no database
+    (state,) = [line.removeprefix("StateDirectory=") for line in said if line.startswith("StateDirectory=")]
+    assert "ProtectHome=yes" in said
+    assert f"Environment=HOME=/var/lib/{state}" in said
+
+
 def test_no_image_is_built_from_more_than_its_sources():
     ignored = (DEPLOY / "image" / "Dockerfile.dockerignore").read_text().splitlines()
     assert "*" in ignored
