@@ -123,7 +123,7 @@ boot() {
         -kernel "$folder"/boot/vmlinuz-* -initrd "$folder/initramfs" -append "console=ttyS0 panic=-1 quiet" \
         -virtfs local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap \
         -net none </dev/null 2>&1 | stdbuf -oL tr -d '\r' | tee -a "$folder/log" \
-        | stdbuf -oL sed -n 's/^.*X0 \(passed\|failed\|skipped\|kernel\|ended\|no files\)/\1/p' | tee /dev/stderr | { grep --line-buffered ' | ' || true; } >>"$folder/results" \
+        | stdbuf -oL sed -n 's/^.*X0 \(passed\|failed\|skipped\|kernel\|ended\|no files\)/\1/p' | tee >(cat >&2) | { grep --line-buffered ' | ' || true; } >>"$folder/results" \
         || say "$1 did not end by itself within $limit s; RESUME=1 does the rest"
 }
 
