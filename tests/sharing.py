@@ -1,4 +1,4 @@
-"""How tests are dealt out to workers side by side: file by file, and the whole-system ones by the house they share."""
+"""How tests are dealt out to workers side by side: file by file, but together what shares a house or a server."""
 
 from __future__ import annotations
 
@@ -17,16 +17,22 @@ HOUSE = {f"tests/e2e/{name}": house for house, names in HOUSES.items() for name 
 ORDER = tuple(HOUSE)
 
 
+# They share Prefect's test server, which each worker would start for itself: 20 s of CPU.
+PREFECT = (
+    "tests/flows/test_healing_reported.py",
+    "tests/flows/test_deployments.py",
+    "tests/flows/test_payments.py",
+    "tests/flows/test_review.py",
+    "tests/flows/test_learning_reported.py",
+)
+SHARES = {**HOUSE, **dict.fromkeys(PREFECT, "prefect")}
 # What takes from ten seconds to a minute each: dealt out last, one worker would have it while the others have nothing.
 LONG = (
     "tests/infra/deploy/test_alerts_live.py",
     "tests/infra/lab/test_running.py",
     "tests/infra/db/test_ledger_stateful.py",
     "tests/infra/db/test_ledger_races.py",
-    "tests/flows/test_healing_reported.py",
-    "tests/flows/test_deployments.py",
-    "tests/flows/test_payments.py",
-    "tests/flows/test_review.py",
+    *PREFECT,
     "tests/bench/test_ebpf.py",
     "tests/infra/api/test_main.py",
     "tests/infra/lab/test_client.py",
@@ -34,7 +40,7 @@ LONG = (
 
 
 class Dealer(LoadFileScheduling):
-    """Gives whole files to workers, in the order of collection, and what shares a house to one of them.
+    """Gives whole files to workers, in the order of collection, and what shares a house or a server to one.
 
     Groups of xdist 3.8 would say the same, but write it where pytest 9.2 no longer looks; and its own order is by the
     number of tests, which has the longest last.
@@ -46,7 +52,7 @@ class Dealer(LoadFileScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         path = super()._split_scope(nodeid)
-        return HOUSE.get(path, path)
+        return SHARES.get(path, path)
 
 
 def in_order(items: list[pytest.Item], *, side_by_side: bool) -> list[pytest.Item]:
