@@ -128,6 +128,8 @@ class Cable:
 
     def __exit__(self, *_: object) -> None:
         self.cut()
+        self._threads[0].join()
+        self.cut()  # what was accepted in the last moment
         for one in self._threads:
             one.join()
 
@@ -147,8 +149,9 @@ class Cable:
         with suppress(OSError):
             while True:
                 near, _ = self._server.accept()
+                self._open.append(near)  # at once: the far end may not answer any more
                 far = socket.create_connection(self._far)
-                self._open += [near, far]
+                self._open.append(far)
                 self._begin(self._pipe, near, far)
                 self._begin(self._pipe, far, near)
 
