@@ -25,11 +25,11 @@ from models.payment_address import Address, Chain
 from models.payment_policy import PaymentPolicy
 from models.ports import Clock, Signer, Store
 from models.remedy import Limits
-from tasks.observer import Observer
 
-if TYPE_CHECKING:  # a node's collector has no use for what payments import
+if TYPE_CHECKING:  # a node's collector has no use for what payments and the watch import
     from infra.chains.providers import ChainProviders
     from infra.telemetry_prometheus import PrometheusSamples
+    from tasks.observer import Observer
 
 
 @dataclass(slots=True)
@@ -73,6 +73,8 @@ class Adapters:
         Raises:
             ConfigurationInvalid: no such mesh was declared, or the settings name no source of samples.
         """
+        from tasks.observer import Observer  # noqa: PLC0415 - 20 MB of graphs that only the process that watches needs
+
         if mesh not in self._observers:
             async with self.store.unit() as uow:
                 declared = await uow.meshes.load(mesh)
