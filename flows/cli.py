@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from flows.commands import access, backup, bench, lab_pay, learning, machine, operator, trial
+from flows.commands import access, backup, bench, lab_chat, lab_pay, learning, machine, operator, trial
 from flows.commands.conformance import conformance
 from flows.commands.explain import explain
 from flows.commands.kernel import ebpf
@@ -45,6 +45,7 @@ for command in (*_MACHINE, *_OPERATOR, *_KEEPING, *_LEARNING):
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(bench.bench)
 lab.command("trial")(trial.trial)
 lab.command("pay")(lab_pay.pay)
+lab.command("chat")(lab_chat.chat)
 app.add_typer(lab, name="lab")
 app.add_typer(ebpf, name="ebpf")
 app.add_typer(access.token, name="token")

@@ -35,7 +35,8 @@ class Installation:
         cluster_command: Runs the private Postgres in the foreground; None: both databases are somebody else's.
         places: The nodes that live on this machine.
         heal: Off: watch and record only; no node gets an actuator.
-        chains: Environment that leads to a lab's made-up chains, whatever the operator's says; None: the real ones.
+        outside: Environment that leads to a lab's made-up chains, and to its Telegram unless the operator named a bot,
+            whatever the operator's says; None: the real ones.
         prefect: Where somebody else's Prefect answers, `http://prefect:4200/api`; None: our own, on this machine.
     """
 
@@ -45,7 +46,7 @@ class Installation:
     cluster_command: tuple[str, ...] | None
     places: tuple[NodePlace, ...]
     heal: bool
-    chains: Mapping[str, str] | None = None
+    outside: Mapping[str, str] | None = None
     prefect: str | None = None
 
     @property
@@ -74,7 +75,7 @@ def environment(installation: Installation) -> dict[str, str]:
     }
     return {
         **ours,
-        **(installation.chains or {}),
+        **(installation.outside or {}),
         "DATABASE_URL": installation.app_url,
         "DO_NOT_TRACK": "1",
         "PREFECT_HOME": str(settings.state / "prefect"),
@@ -131,18 +132,19 @@ def database(installation: Installation) -> list[ProcessSpec]:
     ]
 
 
-def lab_chains(installation: Installation) -> list[ProcessSpec]:
-    """Return the made-up chains that a lab is paid on, or nothing where money is real."""
-    if installation.chains is None:
-        return []
+def lab_outside(installation: Installation) -> list[ProcessSpec]:
+    """Return the made-up chains that a lab is paid on and its own Telegram, or nothing where they are real."""
+    leads = installation.outside or {}
+    made_up = []
+    if "X0_TRONSCAN_URL" in leads:
+        made_up.append(("lab-chains", "infra.lab.chains", f"{leads['X0_TRONSCAN_URL']}/api/block"))
+    if "X0_TELEGRAM_URL" in leads:
+        url = f"{leads['X0_TELEGRAM_URL']}/bot{leads['TELEGRAM_BOT_TOKEN']}/getMe"
+        made_up.append(("lab-telegram", "infra.lab.telegram", url))
+    ours = environment(installation)
     return [
-        ProcessSpec(
-            "lab-chains",
-            (sys.executable, "-m", "infra.lab.chains"),
-            env=environment(installation),
-            cwd=CODE,
-            ready=answers(f"{installation.chains['X0_TRONSCAN_URL']}/api/block"),
-        )
+        ProcessSpec(name, (sys.executable, "-m", module), env=ours, cwd=CODE, ready=answers(url))
+        for name, module, url in made_up
     ]
 
 

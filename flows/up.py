@@ -10,7 +10,7 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,7 +20,7 @@ import structlog
 
 from ebpf import mounts
 from flows.declaration import declare
-from flows.installation import TEMPORARY, Installation, control, database, hands, lab_chains
+from flows.installation import TEMPORARY, Installation, control, database, hands, lab_outside
 from flows.orchestrator import PrefectOrchestrator
 from flows.watchdog import POSTS_FILE, Watchdog, end_run, read_posts, run_processes
 from infra import scrape
@@ -30,6 +30,7 @@ from infra.db.migrate import migrate
 from infra.db.unit import PostgresStore
 from infra.lab import build
 from infra.lab.chains import living
+from infra.lab.telegram import living as telegram
 from infra.lab.topology import Shape
 from infra.lab.topology import mesh as shaped
 from infra.licences import create_licence_key
@@ -42,6 +43,7 @@ from infra.runfiles import end_recorded, lock_holder, only_one
 from infra.settings import Settings
 from infra.shop.settings import ShopSettings, catalogue_of
 from infra.supervisor import Supervisor
+from infra.telegram.settings import TelegramSettings
 from models.errors import ConfigurationInvalid, SourceUnavailable
 from models.mesh import Mesh, Node, NodeId
 from models.payment_address import Chain
@@ -144,15 +146,15 @@ async def installed(settings: Settings, *, lab: LabRequest | None, heal: bool, t
         if cluster is not None:
             await asyncio.to_thread(cluster.create)
         installation = _installation(settings, cluster, places=places, heal=heal)
-        if lab is not None:  # in a lab nobody's money is real, whatever addresses the environment holds
-            installation = replace(installation, chains=living.prepare(state, SystemClock()))
+        if lab is not None:
+            installation = replace(installation, outside=made_up(state))
         scrape.prepare(settings, places, chains=tuple(Chain) if lab else tuple(catalogue_of(ShopSettings()).deposits))
         supervisor.start(database(installation))
         if cluster is not None:
             await supervisor.ready("postgres", at_most=START_SECONDS)
         await migrate(installation.app_url)
         tell("database ready")
-        supervisor.start([*lab_chains(installation), *control(installation)])
+        supervisor.start([*lab_outside(installation), *control(installation)])
         store = PostgresStore(installation.app_url)
         stack.push_async_callback(store.close)
         baselines = [configuration_of(place) for place in places]
@@ -224,6 +226,15 @@ def _make_folder(state: Path) -> None:
     except OSError as error:
         message = f"the state folder {state} cannot be made ({error.strerror})"
         raise ConfigurationInvalid(message, "choose another with X0_STATE") from error
+
+
+def made_up(state: Path) -> Mapping[str, str]:
+    """Return what leads a lab to its own chains and its own Telegram.
+
+    Nobody's money is real in a lab, whatever addresses the environment holds; a bot of the operator's own may speak.
+    """
+    has_bot = TelegramSettings().telegram_token is not None
+    return {**living.prepare(state, SystemClock()), **({} if has_bot else telegram.prepare(state))}
 
 
 def _mount(state: Path, stack: AsyncExitStack) -> None:

@@ -16,10 +16,11 @@ from flows.installation import (
     database,
     environment,
     hands,
-    lab_chains,
+    lab_outside,
     server_environment,
 )
-from flows.up import LAB_LEASE_SECONDS, settings_for_lab, this_machine
+from flows.up import LAB_LEASE_SECONDS, made_up, settings_for_lab, this_machine
+from infra.lab.telegram.living import prepare, url_of
 from infra.node.place import Daemon, NodePlace
 from infra.settings import Settings
 from models.mesh import RoutingDaemon
@@ -166,11 +167,29 @@ def test_a_post_is_a_role_and_the_deployment_behind_it() -> None:
 
 
 def test_a_lab_is_paid_on_made_up_chains_whatever_the_environment_says(installation: Installation) -> None:
-    assert lab_chains(installation) == []
+    assert lab_outside(installation) == []
     leads = {"X0_TRONSCAN_URL": "http://127.0.0.1:9/tronscan", "X0_DEPOSIT_TRON": "T-of-the-lab"}
-    lab = replace(installation, chains=leads)
-    (spec,) = lab_chains(lab)
+    lab = replace(installation, outside=leads)
+    (spec,) = lab_outside(lab)
     assert (spec.name, spec.command[-1]) == ("lab-chains", "infra.lab.chains")
     for one in (spec, *control(lab)):
         if one.name != "prefect":
             assert {name: one.env[name] for name in leads} == leads
+
+
+def test_a_labs_bot_speaks_to_the_labs_telegram(installation: Installation, tmp_path: Path) -> None:
+    lab = replace(installation, outside=prepare(tmp_path))
+    (spec,) = lab_outside(lab)
+    assert (spec.name, spec.command[-1]) == ("lab-telegram", "infra.lab.telegram")
+    gateway = next(one for one in control(lab) if one.name == "gateway")
+    assert gateway.env["X0_TELEGRAM_URL"] == url_of(tmp_path)
+
+
+def test_in_a_lab_a_bot_of_the_operators_own_may_speak_but_no_money_is_real(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.delenv("TELEGRAM_BOT_TOKEN", raising=False)
+    assert {"X0_TELEGRAM_URL", "X0_DEPOSIT_TRON"} <= made_up(tmp_path).keys()
+    monkeypatch.setenv("TELEGRAM_BOT_TOKEN", "1:real")
+    monkeypatch.setenv("X0_DEPOSIT_TRON", "T-real")
+    leads = made_up(tmp_path)
+    assert "X0_TELEGRAM_URL" not in leads
+    assert leads["X0_DEPOSIT_TRON"] != "T-real"

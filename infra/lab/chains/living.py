@@ -98,7 +98,7 @@ def prepare(state: Path, clock: Clock) -> Mapping[str, str]:
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / FACTS).exists():
         began = clock.now().replace(microsecond=0)  # providers tell whole seconds
-        facts = {"port": _free_port(), "name": f"{secrets.token_hex(8)} ", "origin": began.isoformat()}
+        facts = {"port": free_port(), "name": f"{secrets.token_hex(8)} ", "origin": began.isoformat()}
         (folder / FACTS).write_text(json.dumps(facts))
     if not (folder / PLANS).exists():
         (folder / PLANS).write_text(EXAMPLE_PLANS)
@@ -122,7 +122,8 @@ def read_facts(state: Path) -> LabFacts:
         raise ConfigurationInvalid(f"{state} has no lab chains", "bring a lab up with `x0tta6bl4 up --lab`") from error
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of the loopback that nobody listens on now."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port

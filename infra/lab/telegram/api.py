@@ -215,7 +215,8 @@ class BotApi:
 
     async def _read(self, request: Request) -> JSONResponse:
         """Show somebody's chat: what was said, with the labels of the buttons under it."""
-        return JSONResponse([_told(one) for one in self._who(request).chat])
+        person = self.world.people.get(request.path_params["person"])
+        return JSONResponse([] if person is None else [_told(one) for one in person.chat])
 
     async def _say(self, request: Request) -> JSONResponse:
         """Let somebody write: `{"text": "/start"}`, and `"language": "ru"` the first time."""
