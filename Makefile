@@ -6,9 +6,10 @@ SHELL := /bin/bash
 BIN := .venv/bin
 # pytest rewrites each test file it imports; without its cache every worker of every run would do that anew.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -q
-# Most of a test's time is waiting: two workers a core, and on two cores two whole systems (TEST_HOUSES=0: one).
+# Most of a test's time is waiting: two workers a core, and on two cores two whole systems and what needs none
+# (TEST_HOUSES=0: one system, one test after another).
 TEST_WORKERS ?= $(shell echo $$((2 * $$(nproc))))
-TEST_HOUSES ?= 2
+TEST_HOUSES ?= 3
 UNIT = $(PYTEST) -n $(TEST_WORKERS) --dist loadfile -m "not e2e"
 # ONCE=1 stops after one fault; HEAL=0 shows what routing alone does.
 ONCE ?=

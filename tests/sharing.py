@@ -6,15 +6,17 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
-# One after another they all share one installation, and whoever needs none comes first. Side by side each group
-# has one of its own, in this order: two of them fit two cores, because most of a test here is waiting.
+KILLS = "test_kills.py"
+# One after another they all share one installation, and whoever needs none comes first. Side by side each group has one
+# of its own, in this order: two of them fit two cores, because most of a test here is waiting. Kills are the half of
+# it all, so each house has some, and a heal after the last.
 HOUSES = {
-    "alone": ("test_demo.py",),
-    "use": ("test_approval.py", "test_requests.py", "test_smoke.py", "test_browser.py", "test_purchase.py"),
-    "harm": ("test_kills.py", "test_heal.py", "test_ctrl_c.py"),
+    "alone": ("test_demo.py", "test_approval.py"),
+    "use": (KILLS, "test_browser.py", "test_requests.py", "test_smoke.py", "test_purchase.py"),
+    "harm": (KILLS, "test_heal.py", "test_ctrl_c.py"),
 }
-HOUSE = {f"tests/e2e/{name}": house for house, names in HOUSES.items() for name in names}
-ORDER = tuple(HOUSE)
+ORDER = tuple((house, f"tests/e2e/{name}") for house, names in HOUSES.items() for name in names)
+PATHS = frozenset(path for _, path in ORDER)
 
 
 # They share Prefect's test server, which each worker would start for itself: 20 s of CPU.
@@ -25,7 +27,6 @@ PREFECT = (
     "tests/flows/test_review.py",
     "tests/flows/test_learning_reported.py",
 )
-SHARES = {**HOUSE, **dict.fromkeys(PREFECT, "prefect")}
 # What takes from ten seconds to a minute each: dealt out last, one worker would have it while the others have nothing.
 LONG = (
     "tests/infra/deploy/test_alerts_live.py",
@@ -52,17 +53,27 @@ class Dealer(LoadFileScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         path = super()._split_scope(nodeid)
-        return SHARES.get(path, path)
+        return "prefect" if path in PREFECT else house_of(nodeid) or path
 
 
 def in_order(items: list[pytest.Item], *, side_by_side: bool) -> list[pytest.Item]:
     """Return what was collected, the long first, and a house's tests in their order: last, unless side by side."""
-    housed = [one for one in items if path_of(one) in HOUSE]
-    rest = sorted((one for one in items if path_of(one) not in HOUSE), key=lambda one: path_of(one) not in LONG)
-    housed.sort(key=lambda one: ORDER.index(path_of(one)))
+    housed = [one for one in items if path_of(one.nodeid) in PATHS]
+    rest = [one for one in items if path_of(one.nodeid) not in PATHS]
+    housed.sort(key=lambda one: ORDER.index((house_of(one.nodeid) or "", path_of(one.nodeid))))
+    rest.sort(key=lambda one: path_of(one.nodeid) not in LONG)
     return [*housed, *rest] if side_by_side else [*rest, *housed]
 
 
-def path_of(item: pytest.Item) -> str:
+def house_of(nodeid: str) -> str | None:
+    """Return the group of houses that a test belongs to, None where it needs none."""
+    path = path_of(nodeid)
+    mine = [house for house, one in ORDER if one == path]
+    if len(mine) > 1:  # kills: most of them while a change stands unproven
+        return "harm" if "-at-applied" in nodeid else "use"
+    return mine[0] if mine else None
+
+
+def path_of(nodeid: str) -> str:
     """Return the file of a test, as seen from the root."""
-    return item.nodeid.partition("::")[0]
+    return nodeid.partition("::")[0]

@@ -25,7 +25,7 @@ DOZEN = (
     ("actuator", "committed"),
 )
 PAIRS = tuple(product(VICTIMS, STAGES)) if os.environ.get("X0_CHAOS") else DOZEN
-# `make test` takes the next pair's fault for "the next fault", and test_heal.py follows; `make chaos` adds one here.
+# `make test` takes the next pair's fault for "the next fault", and a heal follows the last; `make chaos` adds one here.
 HAS_NEXT_FAULT = bool(os.environ.get("X0_CHAOS"))
 # The ring's two halves left and right of its chord, in turn: whichever is out, the way round has two hops more.
 LINKS = cycle(("n0--n1", "n2--n3", "n4--n5", "n1--n2", "n0--n5", "n3--n4"))
