@@ -7,18 +7,20 @@ import re
 import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.table import Table
 
-from flows.commands.desk import caller, opened, out
+from flows.commands.desk import caller, opened, out, write_json
+from models.mesh import NodeId
 
 if TYPE_CHECKING:
     from infra.settings import Settings
     from models.ports import Store
 
 join_token = typer.Typer(no_args_is_help=True, help="Who may become a node.")
-node = typer.Typer(no_args_is_help=True, help="Become a node; take a node's credentials back.")
+node = typer.Typer(no_args_is_help=True, help="Become a node; see who joined; take a node's credentials back.")
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -89,6 +91,22 @@ def expel(name: Annotated[str, typer.Argument(help="The node's name.")]) -> None
     out.print(f"{name} expelled; what it measured stays", markup=False)
 
 
+@node.command("list")
+def listing(
+    *, as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False
+) -> None:
+    """Show who has joined, and when each was heard last."""
+    found = asyncio.run(joined())
+    if as_json:
+        write_json(found)
+        return
+    table = Table("node", "database role", "joined", "last sample")
+    for one in found:
+        heard = "never" if one["heard_at"] is None else f"{one['heard_at']:%Y-%m-%d %H:%M:%S} UTC"
+        table.add_row(one["node"], one["role"], f"{one['joined_at']:%Y-%m-%d %H:%M:%S} UTC", heard)
+    out.print(table if found else "nobody has joined; `x0tta6bl4 join-token create` lets one in")
+
+
 def read_token(file: Path) -> str:
     """Read a join token.
 
@@ -117,6 +135,20 @@ async def make(
     async with opened(store) as at_hand:
         reception = Reception(at_hand, SystemClock(), settings or Settings())
         return await reception.make_token(node=name, lasts=lasts, by=caller())
+
+
+async def joined(*, store: Store | None = None, settings: Settings | None = None) -> list[dict[str, Any]]:
+    """Return who has joined, by name: `node`, `role`, `joined_at`, and `heard_at`, None if never."""
+    from infra.settings import Settings  # noqa: PLC0415 - `--help` needs none of it
+
+    mesh = (settings or Settings()).mesh
+    async with opened(store) as at_hand, at_hand.unit() as unit:
+        nodes, latest = await unit.joins.of_mesh(mesh), await unit.samples.latest(mesh)
+    heard = {name: sample.at for name, sample in latest.items()}
+    return [
+        {"node": one.node, "role": one.role, "joined_at": one.joined_at, "heard_at": heard.get(NodeId(one.node))}
+        for one in nodes
+    ]
 
 
 async def dismiss(name: str, *, store: Store | None = None, settings: Settings | None = None) -> None:

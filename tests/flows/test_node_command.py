@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,9 +14,12 @@ from flows.commands import node
 from infra.join import digest_of
 from infra.settings import Settings
 from models.errors import ConfigurationInvalid
-from models.joining import JoinRefused
+from models.joining import JoinedNode, JoinRefused
+from models.mesh import NodeId
+from models.telemetry import Sample
 from tests.fakes.store import FakeStore
 
+T0 = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
 SETTINGS = Settings(mesh="lab", node_database="db:5432/app")
 
 
@@ -34,6 +37,18 @@ async def test_a_join_token_is_kept_as_a_digest_with_who_made_it():
 async def test_a_node_that_never_joined_cannot_be_expelled():
     with pytest.raises(JoinRefused, match="n7 has not joined lab"):
         await node.dismiss("n7", store=FakeStore(), settings=SETTINGS)
+
+
+async def test_who_joined_is_listed_with_when_each_was_heard_last():
+    store = FakeStore()
+    async with store.unit() as unit:
+        for name in ("n8", "n7"):
+            one = JoinedNode("lab", name, f"x0_node_lab_{name}", f"digest of {name}", T0)
+            await unit.joins.admit(one, password="p")  # noqa: S106 - a fake's
+        await unit.samples.add("lab", [Sample(NodeId("n7"), 1, 0, T0 + timedelta(seconds=9))])
+    listed = await node.joined(store=store, settings=SETTINGS)
+    assert [(one["node"], one["heard_at"]) for one in listed] == [("n7", T0 + timedelta(seconds=9)), ("n8", None)]
+    assert listed[0]["role"] == "x0_node_lab_n7"
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("1h", 3600), ("2d", 172800)])
