@@ -273,9 +273,9 @@ def become_prefect(settings: Settings) -> None:
         raise ConfigurationInvalid("PREFECT_API_DATABASE_CONNECTION_URL is not set", mend)
     (settings.state / TEMPORARY).mkdir(parents=True, exist_ok=True, mode=0o700)
     ours = server_environment(Installation(settings, "", database, None, (), heal=False))
-    # What somebody set stands: the UI's address is whatever a browser reaches it by.
-    # Its pages are written out anew for its address, and an image's own folders are read-only.
+    # The UI's pages are written out anew for its address, and an image's own folders are read-only.
     ours["PREFECT_SERVER_UI_STATIC_DIRECTORY"] = str(settings.state / "prefect-ui")
+    # What somebody set stands: the UI's address is whatever a browser reaches it by.
     told = {name: value for name, value in ours.items() if name != "DATABASE_URL"} | dict(os.environ)
     port = str(settings.prefect_port)
     server = (sys.executable, "-m", "prefect", "server", "start", "--host", ANYWHERE, "--port", port)
