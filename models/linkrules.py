@@ -29,6 +29,8 @@ _SURELY_SPARED = 0.01
 SLIGHT_SHARE = 0.2
 # Data at this many times the link's usual rate is a burst; loss that comes with it is congestion until shown else.
 BURST_RATIO = 4.0
+# An answer that took this long, and this many times the usual: a queue that is full takes half a second and more.
+QUEUE_MS, QUEUE_RATIO = 200.0, 10.0
 # A carrier away for less may be the first down of a flap; waiting costs nothing, for routing mends a dead link alone.
 SETTLED_DOWN = timedelta(seconds=3)
 
@@ -98,7 +100,7 @@ def _loss_faults(view: LinkView, kinds: set[SymptomKind]) -> dict[FaultKind, flo
         return {FaultKind.ONE_WAY: 0.9 if len(ways) == 1 else 0.8, FaultKind.BLACKHOLE: 0.3}
     if len(ways) == len(Way) and all(is_dead(view.traffic(way=way)) for way in Way):
         return _all_dead(view)
-    if SymptomKind.DELAY in kinds and not is_dead(view.traffic()):
+    if (SymptomKind.DELAY in kinds or _is_queueing(view)) and not is_dead(view.traffic()):
         return {FaultKind.RATE_CLAMP: 0.85, FaultKind.LOSS: 0.5}
     return _part_lost(view, ways)
 
@@ -164,6 +166,17 @@ def _chance_to_spare(control: Tally, share: float) -> float:
     sent = int(control.sent)
     lost = sent - min(sent, int(control.passed))
     return sum(comb(sent, k) * share**k * (1 - share) ** (sent - k) for k in range(lost + 1))
+
+
+def _is_queueing(view: LinkView) -> bool:
+    """Say whether an answer came so late that it waited in a full queue, with no burst that would explain it.
+
+    One is enough: the symptom `delay` wants several, and where a queue drops most of them no more may come.
+    """
+    figures = view.figures
+    slowest, usual = figures.get("rtt_ms", 0.0), figures.get("rtt_past_ms", 0.0)
+    is_late = slowest >= QUEUE_MS and slowest >= QUEUE_RATIO * usual
+    return is_late and figures.get("rate_ratio", 1.0) < BURST_RATIO
 
 
 def _is_ill(view: LinkView, way: Way) -> bool:

@@ -58,7 +58,8 @@ class LinkView:
         counted: (way, class, size) -> packets the sending end counted, and those the receiving end did not. Empty
             where an end has no counters by class.
         probed: (way of the request, kind, size) -> requests judged, and those unanswered (lost on either way).
-        figures: `rate_ratio` (data rate against the link's own past), `rtt_ms`, `rtt_past_ms`, where known.
+        figures: `rate_ratio` (data rate against the link's own past), `rtt_ms` (the slowest answer) and
+            `rtt_past_ms` (the usual one before, at that end), where known.
     """
 
     seconds: float

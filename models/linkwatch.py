@@ -99,6 +99,13 @@ class ProbingEnd:
         since = np.maximum(self.node.readings[-1].time - windows, self.answering)
         return self.node.judged(self.interface, since)
 
+    def round_trips(self, since: float) -> list[tuple[float, float]]:
+        """Return the slowest answer from an instant on with the median before it, in ms; empty where either lacks."""
+        trips, is_new = self.node.round_trips(self.interface), self.node.times >= since
+        is_known = ~np.isnan(trips)
+        new, past = trips[is_known & is_new], trips[is_known & ~is_new]
+        return [(float(new.max()), float(np.median(past)))] if new.size and past.size else []
+
 
 @dataclass(slots=True)
 class LinkWatch:
@@ -298,6 +305,8 @@ class LinkWatch:
         probed = {
             (end.way, *kind): tally for end in ends for kind, tally in tallies(PROBES, end.judged(lately)[0]).items()
         }
+        if trips := [found for end in ends for found in end.round_trips(now - seconds)]:
+            figures["rtt_ms"], figures["rtt_past_ms"] = max(trips)
         return LinkView(seconds, counted, probed, figures)
 
 

@@ -75,6 +75,16 @@ def view(data: float, control: float, *, probes: bool = True) -> dict[str, float
             "n1--n2",
             FaultKind.RATE_CLAMP,
         ),
+        (
+            [symptom("n1--n2", SymptomKind.LOSS, **view(0.4, 0.4), rtt_ms=580.0, rtt_past_ms=0.7)],
+            "n1--n2",
+            FaultKind.RATE_CLAMP,
+        ),
+        (
+            [symptom("n1--n2", SymptomKind.LOSS, **view(0.4, 0.4), rtt_ms=580.0, rtt_past_ms=90.0)],
+            "n1--n2",
+            FaultKind.LOSS,
+        ),
         ([symptom("n2", SymptomKind.DAEMON_STOPPED)], "n2", FaultKind.DAEMON_HUNG),
         ([symptom("n2", SymptomKind.DAEMON_ABSENT), pair("n0", "n2")], "n2", FaultKind.DAEMON_KILLED),
         ([drift("n2", "sysctl", "net.ipv4.ip_forward"), pair("n1", "n3")], "n2", FaultKind.SYSCTL_DRIFT),
@@ -92,6 +102,11 @@ def test_names_the_cause_surely_enough_to_act(symptoms, element, fault):
     assert (best.element.name, best.fault) == (element, fault)
     assert best.confidence >= 0.7
     assert best.evidence
+
+
+def test_a_queue_that_a_burst_filled_is_not_acted_on():
+    burst = view(0.4, 0.4, probes=False) | {"rate_ratio": 5.0, "rtt_ms": 580.0, "rtt_past_ms": 0.7}
+    assert diagnosed(symptom("n1--n2", SymptomKind.LOSS, **burst)).best.confidence < 0.7
 
 
 def test_a_drift_without_harm_is_not_enough_to_act_on():
