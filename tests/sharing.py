@@ -11,10 +11,11 @@ KILLS = "test_kills.py"
 # of its own, in this order: two of them fit two cores, because most of a test here is waiting. Kills are the half of
 # it all, so each house has some, and a heal after the last.
 HOUSES = {
-    "alone": ("test_demo.py", "test_approval.py"),
     "use": (KILLS, "test_browser.py", "test_requests.py", "test_smoke.py", "test_purchase.py"),
     "harm": (KILLS, "test_heal.py", "test_ctrl_c.py"),
 }
+# These have a mesh of their own and judge what it shows; two installations that start take both cores from them.
+ALONE = ("tests/e2e/test_demo.py", "tests/e2e/test_approval.py")
 ORDER = tuple((house, f"tests/e2e/{name}") for house, names in HOUSES.items() for name in names)
 PATHS = frozenset(path for _, path in ORDER)
 
@@ -59,10 +60,11 @@ class Dealer(LoadFileScheduling):
 def in_order(items: list[pytest.Item], *, side_by_side: bool) -> list[pytest.Item]:
     """Return what was collected, the long first, and a house's tests in their order: last, unless side by side."""
     housed = [one for one in items if path_of(one.nodeid) in PATHS]
-    rest = [one for one in items if path_of(one.nodeid) not in PATHS]
+    alone = [one for one in items if path_of(one.nodeid) in ALONE]
+    rest = [one for one in items if path_of(one.nodeid) not in PATHS.union(ALONE)]
     housed.sort(key=lambda one: ORDER.index((house_of(one.nodeid) or "", path_of(one.nodeid))))
     rest.sort(key=lambda one: path_of(one.nodeid) not in LONG)
-    return [*housed, *rest] if side_by_side else [*rest, *housed]
+    return [*housed, *rest, *alone] if side_by_side else [*rest, *alone, *housed]
 
 
 def house_of(nodeid: str) -> str | None:
