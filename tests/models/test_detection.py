@@ -206,3 +206,16 @@ def test_a_drift_is_a_symptom_of_the_node_that_has_it():
     assert [(one.element.name, one.kind, one.facts["subject"]) for one in symptoms] == [
         ("n2", SymptomKind.DRIFT, "net.ipv4.ip_forward")
     ]
+
+
+def test_one_answer_that_waited_in_a_queue_tells_a_clamped_link_from_a_lossy_one():
+    def queued(t, sample):
+        trip = 600.0 if sample.node == "n1" and FAULT + 0.4 < t < FAULT + 1 else 0.7
+        probes = tuple(replace(one, rtt_ms=trip if one.peer == "n2" else 0.7) for one in sample.probes)
+        return replace(sample, probes=probes)
+
+    simulated = world(16, flows=[FIFTY], harm=lossy(CARRYING, 0.4, start=FAULT), reading=queued)
+    now, symptoms = next((now, found) for now, found in watched(simulated, FAULT + 4) if found)
+    assert SymptomKind.DELAY not in {one.kind for one in symptoms}
+    (diagnosis,) = diagnosed(symptoms, now)
+    assert (str(diagnosis.best.element), diagnosis.best.fault) == (f"link:{CARRYING}", FaultKind.RATE_CLAMP)
