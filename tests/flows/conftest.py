@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -11,9 +12,19 @@ SERVER_SECONDS = 120
 
 
 @pytest.fixture(scope="session")
-def prefect_server() -> Iterator[None]:
+def prefect_server(pytestconfig: pytest.Config) -> Iterator[None]:
     """A temporary Prefect server that every client of this process talks to."""
-    from prefect.testing.utilities import prefect_test_harness  # noqa: PLC0415 - four seconds that few workers need
+    from prefect.settings import get_current_settings  # noqa: PLC0415 - four seconds that few workers need
+    from prefect.testing.utilities import prefect_test_harness  # noqa: PLC0415 - as above
 
     with prefect_test_harness(server_startup_timeout=SERVER_SECONDS):
+        forgive_sockets_to(pytestconfig, urlsplit(str(get_current_settings().api.url)).port)
         yield
+
+
+def forgive_sockets_to(config: pytest.Config, port: int | None) -> None:
+    """Let no test of this process fail for a socket to this port that nobody closed.
+
+    Prefect's events client leaves its web sockets to the garbage collector, which comes during any later test.
+    """
+    config.addinivalue_line("filterwarnings", rf"ignore:unclosed <socket.*, {port}\)>:ResourceWarning")

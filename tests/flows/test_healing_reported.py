@@ -25,6 +25,7 @@ from prefect.settings import (
 from flows.healing import HealParameters, heal_mesh, turn
 from models.incident import IncidentState, OutcomeKind
 from tasks.diary import Diary, answers
+from tests.flows.conftest import forgive_sockets_to
 from tests.tasks.test_approve import hang_daemon
 from tests.tasks.world import ClosedLoop, line, reported_loop
 
@@ -164,8 +165,9 @@ class Cable:
 
 
 @pytest.fixture
-def cable(prefect_server: None) -> Iterator[Cable]:
+def cable(prefect_server: None, pytestconfig: pytest.Config) -> Iterator[Cable]:
     with Cable() as one:
+        forgive_sockets_to(pytestconfig, urlsplit(one.url).port)
         yield one
 
 
