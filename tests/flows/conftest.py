@@ -14,11 +14,14 @@ SERVER_SECONDS = 120
 @pytest.fixture(scope="session")
 def prefect_server(pytestconfig: pytest.Config) -> Iterator[None]:
     """A temporary Prefect server that every client of this process talks to."""
-    from prefect.settings import get_current_settings  # noqa: PLC0415 - four seconds that few workers need
+    from prefect.events import emit_event  # noqa: PLC0415 - four seconds that few workers need
+    from prefect.settings import get_current_settings  # noqa: PLC0415 - as above
     from prefect.testing.utilities import prefect_test_harness  # noqa: PLC0415 - as above
 
     with prefect_test_harness(server_startup_timeout=SERVER_SECONDS):
         forgive_sockets_to(pytestconfig, urlsplit(str(get_current_settings().api.url)).port)
+        # Prefect's one events client of this process speaks for ever to whom it spoke first: not to a cable to be cut.
+        emit_event("tests begin", resource={"prefect.resource.id": "tests"})
         yield
 
 
