@@ -35,6 +35,14 @@ newest() { apt-cache search --names-only "^linux-image-$1[.0-9]*-?[0-9]*(\+deb12
 packages=("$@")
 [ ${#packages[@]} -gt 0 ] || packages=("$(newest 6.1.0)" "$(newest 6.12)")
 
+# Prints sources for another release of Debian, from where this machine's apt fetches its own.
+mirrors() {
+    local here
+    here=$(. /etc/os-release && printf %s "$VERSION_CODENAME")
+    apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 'Created-By: Packages' | sort -u \
+        | sed -n "s|^\([^ ]*\) $here\(-security\)\?\$|deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] \1 $1\2 main|p"
+}
+
 # Runs a command of apt's for one release of Debian, or for this machine's own sources when its name is empty.
 apt_of() {
     local release=$1 at=$keep/apt-$1 options=()
@@ -44,8 +52,7 @@ apt_of() {
             -o "Dir::State::Lists=$at/lists" -o "Dir::Cache=$at/cache" -o APT::Sandbox::User=root)
         if [ ! -d "$at" ]; then
             mkdir -p "$at"/{none,lists/partial,cache/archives/partial}
-            printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/%s main\n' \
-                "debian $release" "debian-security $release-security" >"$at/sources.list"
+            mirrors "$release" >"$at/sources.list"
             apt-get "${options[@]}" update >/dev/null || { rm -rf "$at"; return 2; }
         fi
     fi
