@@ -99,7 +99,7 @@ async def watch(asked: WatchParameters) -> None:
             for decision in await approve.decided(asked.mesh):
                 # One turn an incident, whoever wants it; but a person who decided does not wait for a pause to end.
                 job = partial(heal, _for_decision(asked.mesh, decision))
-                crew.send(f"incident {decision.incident}", job, at_once=True)
+                crew.send(f"incident {decision.incident}", job, hurry=decision.plan_hash)
             remedy = await restorer.next_due()
             if remedy is not None:
                 crew.send("restore", partial(diary.run, restore_link, restore.give_back, asked.mesh, remedy))

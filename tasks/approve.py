@@ -10,7 +10,7 @@ import structlog
 from models.errors import DecisionRefused
 from models.incident import Incident, IncidentId, IncidentState, Outcome, OutcomeKind
 from models.ports import UnitOfWork
-from models.remedy import Decision, DecisionKind, PlanHash, Remedy
+from models.remedy import Decision, DecisionKind, PlanHash, Remedy, RemedyName
 from tasks.diary import stage
 from tasks.wiring import adapters
 
@@ -37,12 +37,18 @@ async def ask(incident: Incident, remedy: Remedy) -> Outcome:
 async def take(plan: PlanHash, remedy: Remedy) -> None:
     """Use up the approval of a plan; it is good for that very plan, re-made from fresh evidence, and for no other.
 
+    Where fresh evidence asks for nothing else, only for waiting, the approval stays good for as long as it was given.
+
     Raises:
-        DecisionRefused: there is none, it was used, it came too late, it says no, or the plan has changed since.
+        DecisionRefused: there is none, it was used, it came too late, it says no, nothing may act just now, or the plan
+            has changed since.
     """
     world = adapters()
     async with world.store.unit() as uow:
         decision = await uow.decisions.take(plan)
+        if _only_has_to_wait(decision, remedy):
+            # What is raised in here undoes the taking.
+            raise DecisionRefused(f"not just now, but the approval stands: {remedy.reason}")
     if decision is None:
         raise DecisionRefused("no unused decision for this plan")
     if decision.kind is DecisionKind.DENY:
@@ -53,6 +59,13 @@ async def take(plan: PlanHash, remedy: Remedy) -> None:
         async with world.store.unit() as uow:
             await _reopen(uow, decision.incident)
         raise DecisionRefused(f"the evidence changed since it was asked; the plan would now be {remedy.name}")
+
+
+def _only_has_to_wait(decision: Decision | None, remedy: Remedy) -> bool:
+    """Tell whether a yes meets nothing but a limit that time ends, or evidence that a busy host blurs for a while."""
+    if decision is None or decision.kind is not DecisionKind.APPROVE:
+        return False
+    return remedy.name is RemedyName.OBSERVE and adapters().clock.now() < decision.expires_at
 
 
 async def _reopen(uow: UnitOfWork, incident: IncidentId) -> None:

@@ -19,13 +19,23 @@ class Crew:
     def __init__(self) -> None:
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._pauses: dict[str, tuple[float, float]] = {}
+        self._hurried: dict[str, str] = {}
 
-    def send(self, key: str, job: Callable[[], Awaitable[object]], *, at_once: bool = False) -> bool:
-        """Start the job unless one of that key runs, or pauses and nobody wants it at once; tell whether it started."""
+    def send(self, key: str, job: Callable[[], Awaitable[object]], *, hurry: str | None = None) -> bool:
+        """Start the job unless one of that key runs or pauses; tell whether it started.
+
+        Args:
+            key: Whose turn it is.
+            job: To be run.
+            hurry: Ends a pause, once: whoever hurries a key for the same thing again waits like everybody.
+        """
         now = asyncio.get_running_loop().time()
         until, _ = self._pauses.get(key, (0.0, 0.0))
-        if key in self._jobs or (now < until and not at_once):
+        is_hurried = hurry is not None and self._hurried.get(key) != hurry
+        if key in self._jobs or (now < until and not is_hurried):
             return False
+        if hurry is not None:
+            self._hurried[key] = hurry
         self._jobs[key] = asyncio.create_task(self._run(key, job))
         return True
 

@@ -170,6 +170,24 @@ async def test_an_approval_is_refused_once_the_plan_has_changed_and_the_incident
             await go_on(loop, decision)
 
 
+@virtual_time
+async def test_an_approval_outlives_a_moment_in_which_nothing_may_act():
+    async with on_a_line() as loop:
+        incident, plan = await asked(loop)
+        await decide(loop, incident, plan, DecisionKind.APPROVE)
+        (decision,) = await approve.decided(loop.mesh.name)
+        await loop.pause()
+        with pytest.raises(DecisionRefused, match=r"not just now, but the approval stands: .*paused"):
+            await go_on(loop, decision)
+        assert loop.writes == 0
+        assert await loop.state(incident.id) is IncidentState.AWAITING_APPROVAL
+        assert await approve.decided(loop.mesh.name) == [decision]
+        await loop.pause(paused=False)
+        outcome = await go_on(loop, decision)
+        assert outcome.kind is OutcomeKind.FIXED, outcome.reason
+        assert await approve.decided(loop.mesh.name) == []
+
+
 def drifted_and_later_deaf(loop: ClosedLoop) -> Callable[[], None]:
     """Let n1 have a stray route to n2; the returned function lets n0's packets to n2 die of it from then on."""
     stray = with_drift("n1", Drift(DriftKind.ROUTE, "10.42.0.3", "", "blackhole"), start=loop.seconds)

@@ -38,13 +38,16 @@ async def test_a_key_has_one_job_at_a_time_and_keys_do_not_wait_for_each_other()
 
 
 @virtual_time
-async def test_what_is_wanted_at_once_skips_the_pause_and_never_runs_beside_another():
+async def test_a_hurry_skips_the_pause_once_and_never_runs_beside_another():
     crew, work = Crew(), Work()
     crew.send("a", work)
-    assert not crew.send("a", work, at_once=True)
+    assert not crew.send("a", work, hurry="a yes")
     await asyncio.sleep(1.1)
     assert not crew.send("a", work)
-    assert crew.send("a", work, at_once=True)
+    assert crew.send("a", work, hurry="a yes")
+    await asyncio.sleep(1.1)
+    assert not crew.send("a", work, hurry="a yes")
+    assert crew.send("a", work, hurry="another yes")
     await crew.dismiss()
 
 

@@ -220,10 +220,10 @@ class ClosedLoop:
         async with self.store.unit() as uow:
             return await uow.guards.load(self.mesh.name)
 
-    async def pause(self) -> None:
+    async def pause(self, *, paused: bool = True) -> None:
         async with self.store.unit() as uow:
             guards = await uow.guards.load(self.mesh.name)
-            await uow.guards.save(self.mesh.name, replace(guards, paused=True))
+            await uow.guards.save(self.mesh.name, replace(guards, paused=paused))
 
     def unit(self) -> UnitOfWork:
         return self.store.unit()

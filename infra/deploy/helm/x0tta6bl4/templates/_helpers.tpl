@@ -50,6 +50,13 @@ imagePullSecrets:
 {{- end }}
 {{- end -}}
 
+{{/* No token of the cluster's API, and no variables of its Services: those of a release called x0 or prefect would be read
+as settings, X0_PREFECT_PORT=tcp://10.0.0.1:4200. */}}
+{{- define "x0.alone" -}}
+automountServiceAccountToken: false
+enableServiceLinks: false
+{{- end -}}
+
 {{- define "x0.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 65532
@@ -90,9 +97,28 @@ livenessProbe:
 {{- end }}
 {{- end -}}
 
-{{- define "x0.places" -}}
+{{/* What the operator wrote for us to read: places of nodes, and the list of plans. */}}
+{{- define "x0.declaredMounts" -}}
+{{- if .Values.places }}
+- { name: places, mountPath: /etc/x0tta6bl4/nodes, readOnly: true }
+{{- end }}
+{{- if .Values.plans }}
+- { name: plans, mountPath: /etc/x0tta6bl4/shop, readOnly: true }
+{{- end }}
+{{- end -}}
+
+{{- define "x0.declaredVolumes" -}}
 {{- with .Values.places }}
 - { name: places, configMap: { name: {{ . }} } }
+{{- end }}
+{{- with .Values.plans }}
+- { name: plans, configMap: { name: {{ . }}, items: [{ key: plans.yaml, path: plans.yaml }] } }
+{{- end }}
+{{- end -}}
+
+{{- define "x0.plansEnv" -}}
+{{- if .Values.plans }}
+- { name: X0_PLANS, value: /etc/x0tta6bl4/shop/plans.yaml }
 {{- end }}
 {{- end -}}
 
