@@ -108,6 +108,14 @@ def test_only_a_node_is_uid_0_or_in_the_hosts_network_and_nobody_gets_a_token_of
 
 
 @pytest.mark.parametrize("values", VALUES, ids=named)
+def test_no_pod_reads_a_services_variables_for_its_settings(values):
+    """A release called x0 has a Service x0-prefect, and Kubernetes would set X0_PREFECT_PORT=tcp://10.0.0.1:4200."""
+    assert {name: pod.get("enableServiceLinks") for name, pod in pods(values).items()} == dict.fromkeys(
+        pods(values), False
+    )
+
+
+@pytest.mark.parametrize("values", VALUES, ids=named)
 def test_no_secret_is_made_or_written_down(values):
     assert [one for one in rendered(values) if one["kind"] == "Secret"] == []
     for name, one in containers(values).items():
@@ -131,6 +139,27 @@ def test_by_default_a_mesh_is_only_watched_and_full_adds_the_hands():
     assert "actuator" in full
     assert (default["control"]["command"][-1], full["control"]["command"][-1]) == ("--no-heal", "--heal")
     assert not [one for one in full["actuator"].get("env", ()) if one["name"] != "NODE_NAME"]
+
+
+def mounts(values: Path, container: str) -> dict[str, str]:
+    return {one["mountPath"]: one["name"] for one in containers(values)[container]["volumeMounts"]}
+
+
+def test_gateway_and_control_sell_by_the_same_plans_and_a_node_knows_none():
+    full = CHART / "ci" / "full-values.yaml"
+    for name in ("gateway", "control"):
+        (told,) = [one["value"] for one in containers(full)[name]["env"] if one["name"] == "X0_PLANS"]
+        assert mounts(full, name)[str(Path(told).parent)] == "plans"
+        (volume,) = [one["configMap"] for one in pods(full)[name]["volumes"] if one["name"] == "plans"]
+        assert volume == {"name": "west-plans", "items": [{"key": "plans.yaml", "path": Path(told).name}]}
+    assert "plans" not in str(pods(full)["node"])
+    assert "X0_PLANS" not in str(rendered(CHART / "ci" / "default-values.yaml"))
+
+
+def test_the_gateway_has_what_it_gives_to_a_node_that_joins():
+    at = mounts(CHART / "ci" / "full-values.yaml", "gateway")
+    assert at["/etc/x0tta6bl4/nodes"] == "places"  # the default of X0_PLACES
+    assert at["/var/lib/x0tta6bl4/control.pub"] == "keys"
 
 
 def test_the_actuator_never_sees_the_private_half_of_the_key():
