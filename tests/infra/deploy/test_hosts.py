@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 import flows.agent
 import flows.cli
+from infra.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[3]
 DEPLOY = ROOT / "infra" / "deploy"
@@ -62,8 +63,9 @@ def mounted() -> list[str]:
 
 def test_compose_mounts_what_is_there_or_what_the_operator_is_told_to_make():
     named = {one for one in mounted() if not (DEPLOY / "compose" / one).exists()}
-    assert named == {"./nodes"}  # places, of whoever has links
-    assert "`nodes/`" in (ROOT / "docs" / "deploy.md").read_text()
+    assert named == {"./nodes", "./shop"}  # places, of whoever has links; plans, of whoever sells
+    told = (ROOT / "docs" / "deploy.md").read_text()
+    assert [one for one in named if f"`{one.removeprefix('./')}/" not in told] == []
 
 
 def test_secrets_are_read_from_files_that_nobody_ships():
@@ -71,9 +73,21 @@ def test_secrets_are_read_from_files_that_nobody_ships():
     assert len(files) == 3
     assert [one for one in files if (DEPLOY / "compose" / one).exists()] == []
     ignored = (ROOT / ".gitignore").read_text().splitlines()
-    assert {"infra/deploy/compose/secrets/", "infra/deploy/compose/.env"} <= set(ignored)
+    private = {f"infra/deploy/compose/{one}" for one in ("secrets/", "shop/", ".env")}
+    assert private <= set(ignored)
     told = (ROOT / "docs" / "deploy.md").read_text()
     assert [one for one in files if one.removeprefix("./") not in told] == []
+
+
+def test_gateway_and_control_sell_by_the_same_file_and_run_without_one():
+    gateway, control = OURS["gateway"], OURS["control"]
+    assert gateway["env_file"] == control["env_file"] == [{"path": "shop/shop.env", "required": False}]
+    assert [name for name in OURS if "shop" in str(OURS[name])] == ["control", "gateway"]
+
+
+def test_the_gateway_reads_the_places_that_it_gives_to_nodes_which_join():
+    (at,) = [one.split(":")[1] for one in OURS["gateway"]["volumes"] if one.startswith("./nodes")]
+    assert Settings.model_fields["places"].default == Path(at)
 
 
 def test_the_monitoring_listens_on_this_machine_alone_with_a_pinned_version_and_a_read_only_root():
