@@ -2,7 +2,8 @@
 
 Links (XDP, TCX) are file descriptors: the kernel detaches when the last one closes, after kill -9 too. Where the kernel
 has no TCX (before 6.6) a clsact filter is used instead; that one outlives a kill, still counting into maps that nobody
-reads, until its interface goes or someone removes it.
+reads, until its interface goes or someone removes it; and while the clsact itself comes or goes, the kernel drops what
+the interface is just sending.
 """
 
 from __future__ import annotations

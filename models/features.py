@@ -16,30 +16,39 @@ from models.snapshot import FloatArray, IntArray, SignalKind, Snapshot
 def node_features(snapshot: Snapshot) -> FloatArray:
     """Return (N, F); F depends on the signals alone. 0 stands for what is not known.
 
-    For each signal and five sums over signals: the element's own, the most among what it depends on, the most, least
+    For each signal and four sums over signals: the element's own, the most among what it depends on, the most, least
     and mean among its dependants, own minus dependencies, own minus the most anywhere, and the share of all
-    dependants' straying that its own dependants account for; then the parts of the causal score. An alert of one kind
-    (an event without a direction) is told of the element alone, and beside the most anywhere: kinds are many, and a
-    neighbour's say little.
+    dependants' straying that its own dependants account for; then the parts of the causal score.
+
+    Of alerts (events alone), for each signal: the element's own, own minus the most anywhere, and its share of all
+    there are; then the parts of the causal score. Of two replicas the one that holds nearly all of a kind is told from
+    the other so. Columns of neighbours are left out: kinds are many, cases few, and a tree that may choose among
+    columns that say little takes the wrong one.
 
     Raises:
         NotEnoughHistory: the past is too short to say what is normal.
     """
     found = deviation(snapshot, baseline(snapshot), rows=window(snapshot))
     z = np.nan_to_num(squash(found.z))
-    events = all(spec.kind is SignalKind.EVENT for spec in snapshot.signals)
-    lasting = z.max(axis=0) if events else np.median(z, axis=0)
-    own = [lasting] if events else [lasting, z[-1], z.max(axis=0), np.nan_to_num(found.tail).mean(axis=0)]
+    parts = causal_scores(snapshot).parts.values()
+    if all(spec.kind is SignalKind.EVENT for spec in snapshot.signals):
+        most = z.max(axis=0)
+        return np.column_stack([most, most - most.max(axis=0), _part_of_all(most), *parts])
+    lasting = np.median(z, axis=0)
+    own = [lasting, z[-1], z.max(axis=0), np.nan_to_num(found.tail).mean(axis=0)]
     worst = np.sort(lasting, axis=1)[:, ::-1][:, :3]
-    directed = np.array([spec.worse != 0 or not events for spec in snapshot.signals])
-    own += [(lasting - lasting.max(axis=0))[:, ~directed]]
-    base = np.column_stack([lasting[:, directed], worst, lasting.mean(axis=1), np.maximum(lasting, 0.0).sum(axis=1)])
+    base = np.column_stack([lasting, worst, lasting.mean(axis=1), np.maximum(lasting, 0.0).sum(axis=1)])
     edges = snapshot.edges[snapshot.edges[:, 0] != snapshot.edges[:, 1]]
     needs, _, _ = _over(base, edges)
     most, least, mean = _over(base, edges[:, ::-1])
-    parts = causal_scores(snapshot).parts.values()
     columns = [*own, base, needs, most, least, mean, base - needs, base - base.max(axis=0), _share(base, edges), *parts]
     return np.column_stack(columns)
+
+
+def _part_of_all(own: FloatArray) -> FloatArray:
+    """(N, F) each element's share of a column that is >= 0; 0 where nobody has any."""
+    total = own.sum(axis=0)
+    return np.asarray(own / np.where(total > 0, total, 1.0))
 
 
 def _over(base: FloatArray, edges: IntArray) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -23,8 +23,6 @@ from models.snapshot import Case, FloatArray, SignalKind, SignalSpec, Snapshot
 
 TREES = 100
 _FOLDS = 4
-# A leaf of one row is that row learned by heart.
-_LEAF = 2
 # Strong: columns outnumber cases.
 _RIDGE = 0.2
 # Of all columns a split looks at: more than the usual square root, since most columns are rare alerts.
@@ -138,15 +136,9 @@ def _fitted(examples: Sequence[_Example], seed: int, trees: int) -> tuple[Any, L
 
     inputs = np.vstack([one.features for one in examples])
     is_root = np.concatenate([np.isin(np.arange(len(one.features)), one.roots) for one in examples])
-    forest = ExtraTreesClassifier(
-        trees,
-        min_samples_leaf=_LEAF,
-        max_features=_COLUMNS,
-        class_weight="balanced_subsample",
-        bootstrap=True,
-        random_state=seed,
-        n_jobs=1,
-    )
+    # Neither drawn anew nor weighted: roots are few, each drawing would lose a third of them, and a weight for their
+    # class makes elements that look a little like roots nearly as likely as those that look like nothing else.
+    forest = ExtraTreesClassifier(trees, max_features=_COLUMNS, random_state=seed, n_jobs=1)
     choice = fit_listwise([one.features for one in examples], [one.roots for one in examples], ridge=_RIDGE)
     return forest.fit(inputs, is_root), choice
 
