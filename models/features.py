@@ -16,7 +16,7 @@ from models.snapshot import FloatArray, IntArray, SignalKind, Snapshot
 def node_features(snapshot: Snapshot) -> FloatArray:
     """Return (N, F); F depends on the signals alone. 0 stands for what is not known.
 
-    For each signal and four sums over signals: the element's own, the most among what it depends on, the most, least
+    For each signal and five sums over signals: the element's own, the most among what it depends on, the most, least
     and mean among its dependants, own minus dependencies, own minus the most anywhere, and the share of all
     dependants' straying that its own dependants account for; then the parts of the causal score.
 
