@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ebpf.libbpf import libbpf
 from ebpf.loader import PROGRAMS
 from ebpf.preflight import bpf_syscall
 from infra.node.netns import entered
@@ -41,6 +42,15 @@ def kernel(objects):
     if not check.ok:
         pytest.skip(f"eBPF is not usable here: {check.found}")
     return objects
+
+
+@pytest.fixture(scope="session")
+def reasons(kernel):
+    """Return the running kernel's names of why it drops packets; none before 5.17."""
+    try:
+        return libbpf().kernel_enum("skb_drop_reason")
+    except FileNotFoundError:
+        return {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,9 +61,13 @@ def test_one_class_sums_its_reasons():
 
 
 @pytest.mark.kernel
-def test_the_running_kernel_names_its_reasons(kernel):
-    names = libbpf().kernel_enum("skb_drop_reason")
-    assert "SKB_DROP_REASON_NO_SOCKET" in names.values()
-    assert "SKB_DROP_REASON_NOT_SPECIFIED" in names.values()
+def test_the_running_kernel_names_its_reasons(reasons):
+    if not reasons:
+        pytest.skip("this kernel names no reasons (5.17 was the first)")
+    assert {"SKB_DROP_REASON_NO_SOCKET", "SKB_DROP_REASON_NOT_SPECIFIED"} <= set(reasons.values())
+
+
+@pytest.mark.kernel
+def test_what_the_kernel_does_not_have_is_said(kernel):
     with pytest.raises(OSError, match="No such file"):
         libbpf().kernel_enum("there is none")

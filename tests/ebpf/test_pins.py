@@ -61,7 +61,7 @@ def test_events_and_what_belongs_to_a_task_are_not_kept(bpffs):
         loader.load_program("tracepoint_net.o")
         loader.load_program("kprobe_syscall_latency.o")
     kept = {one.name for folder in root.iterdir() for one in folder.iterdir()}
-    assert {"drops", "states", "peers", "syscalls"} <= kept
+    assert {"states", "peers", "syscalls"} <= kept
     assert not {"events", "of_task"} & kept
 
 
