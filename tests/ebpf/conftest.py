@@ -53,6 +53,13 @@ def reasons(kernel):
         return {}
 
 
+@pytest.fixture
+def since_5_17(reasons):
+    """Skip on kernels that lack drops; those before 5.11 lack a way to follow system calls, too."""
+    if not reasons:
+        pytest.skip("this kernel names no reasons of drops (5.17 was the first)")
+
+
 @dataclass(frozen=True, slots=True)
 class Pair:
     """Two namespaces; each has one end of a veth pair, called `end`, with addresses 10.9.0.1 and 10.9.0.2."""
