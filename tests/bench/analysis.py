@@ -20,14 +20,13 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from infra.clock import SystemClock
 from infra.shipped import shipped_weights
 from models.causalengine import CausalEngine
 from models.errors import ConfigurationInvalid, MeshError
 from models.graphsage import GraphSAGEAnomalyDetector
 from tests.bench.analysis_detectors import detector_rows
 from tests.bench.analysis_mesh import BusyMesh, cost_of_taking, mesh_of_size
-from tests.bench.report import ROOT, Report, Row, commit, machine, show
+from tests.bench.report import ROOT, Row, Run, show
 
 # Goals of the issue that asked for the engine: p99 in milliseconds by nodes.
 GOALS_MS = {100: 20.0, 1_000: 50.0, 10_000: 100.0}
@@ -118,7 +117,7 @@ def main(
         return
     if data is not None and not sorted(data.glob("*.npz")):
         raise ConfigurationInvalid(f"there is no .npz in {data}", "give the folder of the anomaly sets")
-    started, measured, console = SystemClock().now(), commit(), Console(soft_wrap=True)
+    run, console = Run.begin("analysis", seed=seed), Console(soft_wrap=True)
     rows_found: list[Row] = []
     for nodes in (100,) if quick else GOALS_MS:
         for share in (0.01, 0.1):
@@ -130,15 +129,7 @@ def main(
             rows_found += [Row.model_validate_json(line) for line in ended.stdout.splitlines()]
     if data is not None:
         rows_found += detector_rows(data, quick=quick, say=console.print, seed=seed)
-    report = Report(
-        bench="analysis",
-        commit=measured,
-        machine=machine(),
-        seed=seed,
-        started=started,
-        rows=tuple(rows_found),
-        notes=(*NOTES, f"load average {os.getloadavg()[0]:.1f} at the end"),
-    )
+    report = run.report(rows_found, (*NOTES, f"load average {os.getloadavg()[0]:.1f} at the end"))
     report.write(json)
     show(report, console)
     raise typer.Exit(0 if report.is_met else 1)

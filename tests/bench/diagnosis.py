@@ -20,7 +20,6 @@ from pydantic import TypeAdapter
 from rich.console import Console
 from rich.progress import track
 
-from infra.clock import SystemClock
 from infra.log import configure
 from infra.shipped import shipped_weights
 from models.causalengine import CausalEngine
@@ -32,7 +31,7 @@ from tests.bench.diagnosis_summary import lead, notes, rows
 from tests.bench.healing import chosen
 from tests.bench.recorders import record_all, voids
 from tests.bench.replay import LearnedEngine, Method, Replayed, replay
-from tests.bench.report import Report, commit, machine, show
+from tests.bench.report import Run, commit, show
 from tests.bench.seen import seen_of
 
 _REPLAYED = TypeAdapter(tuple[str, Replayed])
@@ -54,28 +53,20 @@ def main(
     if (record is None) == (source is None):
         raise ConfigurationInvalid("there is nothing to judge", "give --record DIR, or --from DIR, and not both")
     who = chosen(cases, known=EVERY, otherwise=EVERY)
-    started, measured, console = SystemClock().now(), commit(), Console(soft_wrap=True)
+    run, console = Run.begin("diagnosis", seed=seed), Console(soft_wrap=True)
     folder = record or source or Path()
     if record is not None:
         code = house.run(_record(who, record, rounds=rounds, parallel=parallel, seed=seed, console=console))
         if code:
             raise typer.Exit(code)
-    judged = _judged(_chosen(folder, who, side), json, commit=measured, console=console)
-    told = notes(judged, commit=measured, side=side.value)
+    judged = _judged(_chosen(folder, who, side), json, commit=run.commit, console=console)
+    told = notes(judged, commit=run.commit, side=side.value)
     told += [f"no recording: {one['case']} #{one['number']}: {one['reason']}" for one in voids(folder)]
     for method in (Method.CAUSAL, Method.LEARNED):
         interval = lead(judged, method, seed=seed)
         if interval is not None:
             told.append(f"right elements, {method} minus rules: 95 % in [{interval[0]:+.2f}, {interval[1]:+.2f}]")
-    report = Report(
-        bench="diagnosis",
-        commit=measured,
-        machine=machine(),
-        seed=seed,
-        started=started,
-        rows=rows(judged, seed=seed),
-        notes=tuple(told),
-    )
+    report = run.report(rows(judged, seed=seed), told)
     report.write(json)
     show(report, console)
     raise typer.Exit(0 if report.is_met else 1)

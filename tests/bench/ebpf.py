@@ -22,11 +22,10 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from infra.clock import SystemClock
 from infra.log import configure
 from models.errors import ConfigurationInvalid, MeshError
 from tests.bench import ebpf_maps, ebpf_packets, ebpf_syscalls
-from tests.bench.report import ROOT, Report, Row, commit, machine, show
+from tests.bench.report import ROOT, Row, Run, show
 
 INTERFACES, HERTZ = 4, 2.0
 # Goals of the issue that asked for the collector.
@@ -69,7 +68,7 @@ def main(
     configure(least=logging.WARNING)
     if os.geteuid() != 0:
         raise ConfigurationInvalid("this benchmark loads programs and makes a namespace", "run it with sudo")
-    started, measured, console = SystemClock().now(), commit(), Console(soft_wrap=True)
+    run, console = Run.begin("ebpf", seed=seed), Console(soft_wrap=True)
     rounds = 2 if quick else 9
     with tempfile.TemporaryDirectory(prefix="x0bench-ebpf-") as made:
         console.print("packets ...")
@@ -89,19 +88,14 @@ def main(
     absent = [
         f"{name} is not installed: its figures are null" for name, ms in readings[0].milliseconds.items() if ms is None
     ]
-    report = Report(
-        bench="ebpf",
-        commit=measured,
-        machine=machine(),
-        seed=seed,
-        started=started,
-        rows=(
+    report = run.report(
+        (
             *ebpf_packets.rows(costs),
             *ebpf_syscalls.rows(syscalls, rounds=rounds),
             *(row for reading in readings for row in reading.rows()),
             *collector_rows(seen, in_run),
         ),
-        notes=(*NOTES, *told, *absent, f"load average {os.getloadavg()[0]:.1f} at the end"),
+        (*NOTES, *told, *absent, f"load average {os.getloadavg()[0]:.1f} at the end"),
     )
     report.write(json)
     show(report, console)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -25,7 +25,7 @@ from tests.bench import house, summary
 from tests.bench.cells import CASES, QUICK_ARMS, QUICK_CASES, QUICK_TRIALS, Arm, Cell, plan
 from tests.bench.crowd import Runner, TrialProcesses, run_all
 from tests.bench.records import Record, Records, wanting
-from tests.bench.report import Report, commit, machine, show
+from tests.bench.report import Report, Run, show
 
 TRIALS = 20
 PARALLEL = 6  # past six the machine's own contention moves routes (facts of two cores); fewer on a busy one
@@ -68,36 +68,28 @@ def chosen(given: str, *, known: tuple[str, ...], otherwise: tuple[str, ...]) ->
 
 
 async def _bench(cells: list[Cell], path: Path, *, parallel: int, seed: int, state: Path | None) -> int:
-    started, measured = SystemClock().now(), commit()
+    run = Run.begin("healing", seed=seed)
     records = Records(path.with_name(f"{path.name}.trials.jsonl"), seed=seed)
     console = Console(soft_wrap=True)
     if wanting(cells, records.read()):
         async with house.housed(state) as (settings, url):
-            runner = TrialProcesses(settings.state, seed=seed, commit=measured)
+            runner = TrialProcesses(settings.state, seed=seed, commit=run.commit)
             store = PostgresStore(url)
             try:
                 await _with_progress(cells, records, _Tidy(runner, store), parallel=parallel, console=console)
             finally:
                 await store.close()
-    report = concluded(cells, records.read(), seed=seed, started=started, measured=measured)
+    report = concluded(cells, records.read(), run)
     report.write(path)
     show(report, console)
     return 0 if report.is_met and not wanting(cells, records.read()) else 1
 
 
-def concluded(cells: list[Cell], records: list[Record], *, seed: int, started: datetime, measured: str) -> Report:
+def concluded(cells: list[Cell], records: list[Record], run: Run) -> Report:
     """Return the report of what was asked for; trials of other faults and arms in the same file stay out of it."""
     asked = set(cells)
     relevant = [record for record in records if record.cell in asked]
-    return Report(
-        bench="healing",
-        commit=measured,
-        machine=machine(),
-        seed=seed,
-        started=started,
-        rows=summary.rows(relevant, seed=seed),
-        notes=summary.notes(cells, relevant),
-    )
+    return run.report(summary.rows(relevant, seed=run.seed), summary.notes(cells, relevant))
 
 
 class _Tidy:

@@ -40,7 +40,7 @@ from tests.bench.payments_world import (
     scan_for,
     work_off,
 )
-from tests.bench.report import Report, Row, commit, machine, show
+from tests.bench.report import Row, Run, show
 
 RATE = 20.0  # questions a second: 1,200 customers who each ask once a minute
 HANG_S = 12.0  # past the freshness of the last scan (5 s) and a provider's deadline (4 s)
@@ -157,7 +157,7 @@ def main(
 
 
 async def _bench(path: Path, size: Size, *, seed: int, state: Path | None) -> int:
-    started, measured = SystemClock().now(), commit()
+    run = Run.begin("payments", seed=seed)
     console = Console(soft_wrap=True)
     async with house.housed(state) as (settings, url):
         console.print(f"verify: {size.orders} open orders, {RATE:g} questions a second")
@@ -179,15 +179,7 @@ async def _bench(path: Path, size: Size, *, seed: int, state: Path | None) -> in
             )
         finally:
             await store.close()
-    report = Report(
-        bench="payments",
-        commit=measured,
-        machine=machine(),
-        seed=seed,
-        started=started,
-        rows=tuple(rows),
-        notes=(*_told("healthy", healthy), *_told("hanging", hanging), _load()),
-    )
+    report = run.report(rows, (*_told("healthy", healthy), *_told("hanging", hanging), _load()))
     report.write(path)
     show(report, console)
     return 0 if report.is_met else 1

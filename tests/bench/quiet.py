@@ -35,7 +35,7 @@ from models.incident import FaultKind
 from models.mesh import NodeId
 from models.ports import IncidentStory, Store
 from tests.bench import house
-from tests.bench.report import ROOT, Report, Row, commit, machine, show
+from tests.bench.report import ROOT, Row, Run, show
 from tests.bench.workers.load import Host, LoadRequest, Sent
 
 SIZE = 6
@@ -112,7 +112,7 @@ def main(
 
 
 async def _bench(path: Path, seconds: float, *, seed: int, state: Path | None) -> int:
-    started, measured = SystemClock().now(), commit()
+    run = Run.begin("quiet", seed=seed)
     console = Console(soft_wrap=True)
     async with house.housed(state) as (settings, url):
         lab = await build.up(mesh(Shape.RING_CHORD, SIZE, name=f"q{os.getpid()}", seed=seed), state=settings.state)
@@ -121,15 +121,7 @@ async def _bench(path: Path, seconds: float, *, seed: int, state: Path | None) -
             seen, sent = await _watched(lab, settings, url, seconds, seed=seed, console=console)
         finally:
             await asyncio.shield(lab.down())
-    report = Report(
-        bench="quiet",
-        commit=measured,
-        machine=machine(),
-        seed=seed,
-        started=started,
-        rows=rows(seen),
-        notes=(*_told(sent), *_reasons(seen.stories)),
-    )
+    report = run.report(rows(seen), (*_told(sent), *_reasons(seen.stories)))
     report.write(path)
     show(report, console)
     return 0 if report.is_met else 1

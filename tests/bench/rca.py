@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from infra.clock import SystemClock
 from infra.datasets.petshop import load_petshop
 from infra.datasets.rcaeval import load_rcaeval
 from infra.datasets.tvdiag import load_tvdiag
@@ -30,7 +29,7 @@ from models.ranking import dealt, fit_ranker
 from models.scoring import accuracy_at_coverage, average_at, brier, calibration_error, hit, interval, paired_interval
 from models.scoring import surprise as surprise_of
 from models.snapshot import Case, FloatArray, SignalKind, Snapshot
-from tests.bench.report import ROOT, Better, Report, Row, commit, machine, show
+from tests.bench.report import ROOT, Better, Report, Row, Run, show
 
 SEED = 20261122
 LOOKS = ROOT / "docs/rca-looks.jsonl"
@@ -315,7 +314,7 @@ def remember(look: Mapping[str, object], log: Path) -> int:
 
 def measure(kind: str, data: Path, *, without_fitting: bool, log: Path, training_only: bool = False) -> Report:
     """Run everything for one set; of its training side only there is no look to be counted."""
-    started = SystemClock().now()
+    run = Run.begin("rca", seed=SEED)
     cases = LOADERS[kind](data)
     key = data.name if kind == "tvdiag" else kind
     rows: list[Row] = []
@@ -335,19 +334,11 @@ def measure(kind: str, data: Path, *, without_fitting: bool, log: Path, training
         notes += differences(label, by_method)
         if training_only:
             continue
-        look = {"set": label, "at": started.isoformat(timespec="seconds"), "commit": commit(), "cases": len(test)}
+        look = {"set": label, "at": run.started.isoformat(timespec="seconds"), "commit": run.commit, "cases": len(test)}
         look["top1"] = round(rows[0].value or 0.0, 4)
         looks = remember(look, log)
         notes.append(f"{label}: look number {looks} at these {len(test)} cases")
-    return Report(
-        bench="rca",
-        commit=commit(),
-        machine=machine(),
-        seed=SEED,
-        started=started,
-        rows=tuple(rows),
-        notes=tuple(notes),
-    )
+    return run.report(rows, notes)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from infra.clock import SystemClock
 from models.baselines import BASELINES
 from models.calibration import Calibration, conformal_threshold, held_confidences
 from models.errors import MeshError
@@ -25,7 +24,7 @@ from models.scoring import surprise
 from models.simulation import NO_ROOT_SHARE, simulated
 from models.snapshot import Case, Kind
 from tests.bench import rca
-from tests.bench.report import Report, Row, commit, machine, show
+from tests.bench.report import Report, Row, Run, show
 
 SEED = 20261123
 _SIMULATED = 1500
@@ -84,7 +83,7 @@ def _surprise(calibration: Calibration, one: rca.Answer) -> float:
 
 def measure(systems: Systems) -> Report:
     """Leave out each system in turn, then none."""
-    started = SystemClock().now()
+    run = Run.begin("rca_systems", seed=SEED)
     answers = {name: rca.answered(cases, rca.causal_total, None) for name, cases in systems.items()}
     rows: list[Row] = []
     notes: list[str] = []
@@ -102,15 +101,7 @@ def measure(systems: Systems) -> Report:
             f"in {holds:.2f}, {np.mean([chosen.sum() for chosen in sets]):.1f} elements of {len(sets[0])}"
         )
     notes.append(f"all systems: {_words(fitted_over(answers))}; shipped: {_words(Calibration.shipped())}")
-    return Report(
-        bench="rca_systems",
-        commit=commit(),
-        machine=machine(),
-        seed=SEED,
-        started=started,
-        rows=tuple(rows),
-        notes=tuple(notes),
-    )
+    return run.report(rows, notes)
 
 
 def _said(one: rca.Answer) -> float:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -13,6 +14,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 from rich.table import Table
+
+from infra.clock import SystemClock
 
 ROOT = Path(__file__).parents[2]
 Better = Literal["lower", "higher"]
@@ -91,6 +94,38 @@ class Report(BaseModel):
         growing = path.with_name(f"{path.name}.new")
         growing.write_text(self.model_dump_json(indent=1) + "\n")
         growing.replace(path)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A benchmark that has begun; its report says where and of what it was.
+
+    Attributes:
+        commit: What is measured; taken at the beginning, for whoever changes the tree meanwhile.
+        started: Aware UTC.
+    """
+
+    bench: str
+    seed: int
+    commit: str
+    started: datetime
+
+    @classmethod
+    def begin(cls, bench: str, *, seed: int) -> Run:
+        """Note when and of what."""
+        return cls(bench, seed, commit(), SystemClock().now())
+
+    def report(self, rows: Iterable[Row], notes: Iterable[str] = ()) -> Report:
+        """Return what was found, of this machine."""
+        return Report(
+            bench=self.bench,
+            commit=self.commit,
+            machine=machine(),
+            seed=self.seed,
+            started=self.started,
+            rows=tuple(rows),
+            notes=tuple(notes),
+        )
 
 
 def machine() -> Machine:

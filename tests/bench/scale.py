@@ -26,13 +26,12 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from infra.clock import SystemClock
 from infra.lab.topology import LARGEST
 from infra.log import configure
 from models.errors import ConfigurationInvalid, MeshError
 from tests.bench import house
 from tests.bench.records import Lines
-from tests.bench.report import ROOT, Report, commit, machine, show
+from tests.bench.report import ROOT, Run, show
 from tests.bench.scale_parts import Asked, Kind, Part, notes, plan, rows, wanting
 from tests.bench.workers.scale import Answer
 
@@ -90,24 +89,16 @@ def sizes(given: str | None, otherwise: str, *, least: int, most: int | None) ->
 
 
 async def _bench(path: Path, asked: list[Asked], *, seed: int) -> int:
-    started, measured = SystemClock().now(), commit()
+    run = Run.begin("scale", seed=seed)
     kept = Lines(path.with_name(f"{path.name}.parts.jsonl"), Part, seed=seed)
     console = Console(soft_wrap=True)
     for one in wanting(asked, kept.read()):
         console.print(f"{one}{': about two minutes' if one.kind is Kind.LAB else ''}")
-        part = await _measured(one, seed=seed, measured=measured)
+        part = await _measured(one, run=run)
         kept.add(part)
         console.print(f"  failed: {part.error}" if part.error else f"  {_told(part)}", markup=False)
     parts = kept.read()
-    report = Report(
-        bench="scale",
-        commit=measured,
-        machine=machine(),
-        seed=seed,
-        started=started,
-        rows=rows(asked, parts),
-        notes=(*READING, *notes(asked, parts)),
-    )
+    report = run.report(rows(asked, parts), (*READING, *notes(asked, parts)))
     report.write(path)
     show(report, console)
     return 1 if wanting(asked, parts) else 0
@@ -118,17 +109,17 @@ def _told(part: Part) -> str:
     return f"{figures} ({part.wall_s:.0f} s)"
 
 
-async def _measured(asked: Asked, *, seed: int, measured: str) -> Part:
+async def _measured(asked: Asked, *, run: Run) -> Part:
     """Have a process of its own measure a part; one that fails is a part, too."""
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="x0scale-") as folder:
-        answer, error = await _worker(asked, Path(folder), seed=seed + asked.number)
+        answer, error = await _worker(asked, Path(folder), seed=run.seed + asked.number)
     return Part(
         kind=asked.kind,
         size=asked.size,
         number=asked.number,
-        seed=seed,
-        commit=measured,
+        seed=run.seed,
+        commit=run.commit,
         error=error,
         figures=answer.figures,
         notes=answer.notes,
