@@ -39,20 +39,6 @@ def missing_capabilities() -> tuple[str, ...]:
     return missing_in(Path("/proc/thread-self/status").read_text())
 
 
-def threads_holding(names: Collection[str] = tuple(WANTED)) -> int:
-    """Count this process's threads that hold any of these capabilities, or may take them up again."""
-    bits = sum(1 << WANTED[one] for one in names)
-    held = 0
-    for path in Path("/proc/self/task").iterdir():
-        try:
-            status = (path / "status").read_text()
-        except FileNotFoundError:  # it ended meanwhile
-            continue
-        permitted = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapPrm:"))
-        held += bool(permitted & bits)
-    return held
-
-
 def drop_capabilities(still_works: Callable[[], object], *, names: Collection[str] = tuple(WANTED)) -> bool:
     """Give capabilities up for good, if what is attached can be read without them; whether it can is found by trying.
 
@@ -60,8 +46,8 @@ def drop_capabilities(still_works: Callable[[], object], *, names: Collection[st
     clsact filter is taken away only with NET_ADMIN: keep that where one is attached.
 
     The kernel keeps capabilities by thread, and a thread can lower only its own: this is of use before others are
-    started, and those started later have none either. `threads_holding` tells whether some are left; numpy's OpenBLAS
-    starts its own when it is imported, unless OPENBLAS_NUM_THREADS=1.
+    started, and those started later have none either. numpy's OpenBLAS starts its own when it is imported, unless
+    OPENBLAS_NUM_THREADS=1.
 
     Args:
         still_works: Reads what will be read; called without the capabilities.

@@ -34,7 +34,6 @@ class Prediction:
     Attributes:
         elements: N ids, as in the snapshot.
         scores: (N,) logits; larger is more likely the root.
-        no_root_score: The logit of "no visible root".
         confidence: (N,) P(this element is the root | an incident), from a softmax with `no_root`; sums to 1 with it.
         no_root: P(no element in view is the root).
         anomaly: (N,) P(root | it is this element or none), 0..1: what each element would get if it were alone.
@@ -43,7 +42,6 @@ class Prediction:
 
     elements: tuple[str, ...]
     scores: FloatArray
-    no_root_score: float
     confidence: FloatArray
     no_root: float
     anomaly: FloatArray
@@ -217,7 +215,7 @@ def softmax_with_none(scores: FloatArray, none: float) -> tuple[FloatArray, floa
 def _prediction(elements: tuple[str, ...], scores: FloatArray, none: float, worst: FloatArray) -> Prediction:
     confidence, no_root = softmax_with_none(scores, none)
     anomaly = 1.0 / (1.0 + np.exp(np.clip(none - scores, -500, 500)))
-    return Prediction(elements, scores, none, confidence, no_root, anomaly, worst)
+    return Prediction(elements, scores, confidence, no_root, anomaly, worst)
 
 
 def _rectified(sent: Float32Array) -> Float32Array:

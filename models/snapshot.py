@@ -10,7 +10,6 @@ One type for two kinds of graph. An edge `[i, j]` says that **i depends on j**, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
@@ -146,27 +145,6 @@ class Snapshot:
             target=None,
             trigger=None,
             target_signal=None,
-        )
-
-    def reordered(self, order: Sequence[int]) -> Snapshot:
-        """Return the same snapshot with its elements in another order.
-
-        Args:
-            order: A permutation: the new element k is the old element `order[k]`.
-        """
-        places = np.empty(len(order), dtype=np.int64)
-        places[list(order)] = np.arange(len(order))
-        return Snapshot(
-            elements=tuple(self.elements[one] for one in order),
-            kinds=tuple(self.kinds[one] for one in order),
-            edges=places[self.edges],
-            signals=self.signals,
-            times=self.times,
-            values=self.values[:, list(order), :],
-            split=self.split,
-            target=None if self.target is None else int(places[self.target]),
-            trigger=self.trigger,
-            target_signal=self.target_signal,
         )
 
 

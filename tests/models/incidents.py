@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 
 from models.snapshot import Case, Kind, SignalKind, SignalSpec, Snapshot
@@ -36,3 +39,16 @@ def chain(seed: int, *, root: int | None, others: int = 3) -> Case:
     )
     roots = () if root is None else (names[root],)
     return Case(f"{seed}", snapshot, roots, "latency", "train", group=roots[0] if roots else "none")
+
+
+def reordered(snapshot: Snapshot, order: Sequence[int]) -> Snapshot:
+    """Return the same snapshot with its elements in another order: the new element k is the old element `order[k]`."""
+    places = np.argsort(order)
+    return replace(
+        snapshot,
+        elements=tuple(snapshot.elements[one] for one in order),
+        kinds=tuple(snapshot.kinds[one] for one in order),
+        edges=places[snapshot.edges],
+        values=snapshot.values[:, list(order), :],
+        target=None if snapshot.target is None else int(places[snapshot.target]),
+    )

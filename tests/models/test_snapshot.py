@@ -7,6 +7,7 @@ import pytest
 
 from models.errors import SnapshotInvalid
 from models.snapshot import Case, Kind, SignalKind, SignalSpec, Snapshot
+from tests.models.incidents import reordered
 
 
 def snapshot() -> Snapshot:
@@ -61,7 +62,7 @@ def test_past_ends_where_the_incident_begins():
 
 
 def test_reordering_moves_values_edges_and_target_together():
-    other = snapshot().reordered([2, 0, 1])
+    other = reordered(snapshot(), [2, 0, 1])
     assert other.elements == ("c", "a", "b")
     assert other.values[0, :, 0].tolist() == [2.0, 0.0, 1.0]
     assert {(other.elements[i], other.elements[j]) for i, j in other.edges} == {("a", "b"), ("b", "c")}
