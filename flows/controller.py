@@ -1,6 +1,7 @@
 """The whole controller in one process, unreported: what a lab trial runs, with real parts but for Prefect.
 
 Collectors, couriers and the watch run as tasks of this process; actuators are processes of their own, as everywhere.
+Whoever has more nodes than one process can sample collects elsewhere.
 """
 
 from __future__ import annotations
@@ -8,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 from flows.collection import CollectParameters, collect, role
@@ -22,6 +23,7 @@ from infra.node.senses import configuration_of
 from infra.node.signing import Ed25519Signer, create_key, load_private_key
 from infra.settings import Settings
 from models.errors import NodeUnavailable, SourceUnavailable
+from models.mesh import NodeId
 from models.ports import Store
 from tasks.diary import unreported
 from tasks.wiring import Adapters, limits_of, using
@@ -31,46 +33,76 @@ ACTUATOR_STOP_SECONDS = 15.0
 LOOK_SECONDS = 0.1
 
 
+Collecting = Callable[[Lab], AbstractAsyncContextManager[None]]
+
+
 @asynccontextmanager
-async def controlling(lab: Lab, settings: Settings, database: str, *, heal: bool) -> AsyncIterator[PostgresStore]:
+async def controlling(
+    lab: Lab, settings: Settings, database: str, *, heal: bool, elsewhere: Collecting | None = None
+) -> AsyncIterator[PostgresStore]:
     """Run the controller over a lab until the body ends; every change it did not verify is undone by then.
+
+    Args:
+        lab: Up already.
+        settings: As read.
+        database: Where everything is stored.
+        heal: Off: watch and record only, without actuators.
+        elsewhere: Has the nodes' collectors run, in other processes; None: they are tasks of this one.
 
     Raises:
         NodeUnavailable: an actuator did not start.
         MeshError: what a collector raised that did not start.
     """
-    clock = SystemClock()
     key = create_key(lab.folder)
     store = PostgresStore(database)
-    world = Adapters(
-        settings=settings,
-        clock=clock,
-        store=store,
-        database=database,
-        signer=Ed25519Signer(load_private_key(key)),
-        limits=limits_of(settings),
-    )
+    world = world_of(settings, store, database, key=key)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
         baselines = [configuration_of(place) for place in lab.places.values()]
-        await declare(store, lab.mesh, baselines=baselines, now=clock.now())
+        await declare(store, lab.mesh, baselines=baselines, now=world.clock.now())
         if heal:
             for place in lab.places.values():
                 await stack.enter_async_context(_actuator(place.folder / "node.json", key.with_suffix(".pub")))
         jobs: list[asyncio.Task[None]] = []
         stack.push_async_callback(_stopped, jobs)
         with using(world), unreported():
-            # One after another: opening a node's programs holds the event loop, and a connection that another
-            # collector was making meanwhile would run out of time.
-            for node, place in lab.places.items():
-                asked = CollectParameters(mesh=lab.name, node=node, place=place.folder / "node.json")
-                jobs.append(asyncio.create_task(collect(asked)))
-                await at_post(store, role(asked), jobs[-1])
+            if elsewhere is None:
+                places = {node: place.folder / "node.json" for node, place in lab.places.items()}
+                await start_collectors(lab.name, places, store, jobs)
+            else:
+                await stack.enter_async_context(elsewhere(lab))
             jobs.append(asyncio.create_task(watch(WatchParameters(mesh=lab.name, heal=heal))))
         yield store
         for job in jobs:
             if job.done():
                 job.result()
+
+
+def world_of(settings: Settings, store: PostgresStore, database: str, *, key: Path) -> Adapters:
+    """Return what collectors and the watch of a lab need of the world."""
+    signer = Ed25519Signer(load_private_key(key))
+    return Adapters(
+        settings=settings,
+        clock=SystemClock(),
+        store=store,
+        database=database,
+        signer=signer,
+        limits=limits_of(settings),
+    )
+
+
+async def start_collectors(
+    mesh: str, places: Mapping[NodeId, Path], store: Store, jobs: list[asyncio.Task[None]]
+) -> None:
+    """Start a collector a node as tasks of this process, and add them to `jobs`, which the caller cancels.
+
+    One after another: opening a node's programs holds the event loop, and a connection that another collector was
+    making meanwhile would run out of time.
+    """
+    for node, place in places.items():
+        asked = CollectParameters(mesh=mesh, node=node, place=place)
+        jobs.append(asyncio.create_task(collect(asked)))
+        await at_post(store, role(asked), jobs[-1])
 
 
 async def at_post(store: Store, role: str, job: asyncio.Task[None]) -> None:

@@ -3,10 +3,10 @@
     x0tta6bl4 bench scale --json FILE [--lab 6,20,50] [--reported 6,20,50,200,1000] [--regions 1000,10000]
                                       [--telemetry 6,20] [--times 1] [--quick]
 
-Four kinds of parts. *lab*: a grid in namespaces with the whole controller in one process, and a grey link. *reported*:
-reports of a grid as `tests/bench/scale_mesh.py` makes them up, through the same detector, rules and planner; where a
-lab has the same size they stand in one row, so that a reader sees how far the second may be believed. *regions*: the
-same reports, watched region by region. *telemetry*: the same reports, scraped by a real Prometheus and read from there.
+Four kinds of parts. *lab*: a grid in namespaces with the whole controller, and a grey link. *reported*: reports of a
+grid as `tests/bench/scale_mesh.py` makes them up, through the same detector, rules and planner; where a lab has the
+same size they stand in one row, so that a reader sees how far the second may be believed. *regions*: the same reports,
+watched region by region. *telemetry*: the same reports, scraped by a real Prometheus and read from there.
 
 Finished parts are lines of FILE.parts.jsonl; the same command again goes on from there.
 """
@@ -43,9 +43,10 @@ MOST_SCRAPED = 50  # each has a page that this machine serves twice a second
 STOP_S = 90.0  # fifty actuators say goodbye, a lab comes down
 LOG_TAIL = 1500  # characters of a failed part's log that tell why
 READING = (
-    "lab: cores and memory of the one process of all collectors, watch and bench, at rest",
+    "lab: cores and memory of the watch (and bench) and of a process for every ten nodes' collectors, at rest",
     "lab: actuators and routing daemons are processes of their own and in no figure",
     "look_ms (at rest), look_fault_ms, decide_ms: CPU time; a lab's looks are its stored samples looked at again",
+    "look_to_made_up: the same over looks at made-up reports of that mesh, in turn, for the processor's speed changes",
     "in regions: look_fault_ms is the slowest watched region's, cores_together calculated from their mean",
 )
 

@@ -1,14 +1,20 @@
-"""A grid in namespaces with the whole controller in one process: what it takes at rest, and a grey link seen."""
+"""A grid in namespaces with the whole controller: what it takes at rest, and a grey link seen.
+
+The watch is in one process with the bench, every ten nodes' collectors in another: no process can sample fifty.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
+from multiprocessing import get_context
 from pathlib import Path
-from statistics import median
 
 import psutil
 
@@ -23,18 +29,24 @@ from infra.lab.running import measure
 from infra.lab.topology import Shape, mesh
 from infra.lab.trial import FaultSpec, TrialSpec
 from infra.lab.verdict import ControllerReport
+from infra.node.signing import create_key
 from infra.settings import Settings
 from models.errors import SourceUnavailable
 from models.incident import FaultKind
 from models.mesh import Mesh
 from models.telemetry import Sample
 from tests.bench import house
-from tests.bench.scale_watch import LOOKS, MEGABYTE, Figures, replayed
+from tests.bench.report import ROOT
+from tests.bench.scale_watch import MEGABYTE, Figures, beside_made_up
+from tests.bench.workers.collectors import Request
 
 REST_S = 20.0  # in which the figures are taken
 SETTLE_S = 240.0  # fifty daemons on two cores take their time
 ON_THE_WAY_S = 3.0  # a batch a second, and a busy machine
 CHUNK = timedelta(seconds=5)  # of stored samples: fifty nodes' are 500 documents
+TOGETHER = 10  # nodes whose collectors share a process
+READY_S = 240.0  # ten open their programs one after another, on two cores that have started fifty nodes
+STOP_S = 30.0
 
 
 class Watched:
@@ -44,6 +56,7 @@ class Watched:
         self._settings = settings.model_copy(update={"lease_seconds": LAB_LEASE_SECONDS})
         self._database = database
         self._running = AsyncExitStack()
+        self._processes = [psutil.Process()]
         self.figures: Figures = {}
         self.samples: list[Sample] = []
 
@@ -53,7 +66,7 @@ class Watched:
         self._began = SystemClock().now()
         try:
             self._store = await self._running.enter_async_context(
-                controlling(lab, self._settings, self._database, heal=True)
+                controlling(lab, self._settings, self._database, heal=True, elsewhere=self._collecting)
             )
             await asyncio.sleep(LEARNING_SECONDS)
             await self._rest(len(lab.mesh.nodes))
@@ -63,12 +76,13 @@ class Watched:
             raise
 
     async def _rest(self, nodes: int) -> None:
-        started, spent, stored = time.monotonic(), _spent_s(), _postgres_s(self._settings)
+        started, spent, stored = time.monotonic(), _spent_s(self._processes), _postgres_s(self._settings)
         began = SystemClock().now()
         await asyncio.sleep(REST_S)
         ended, seconds = SystemClock().now(), time.monotonic() - started
-        cores, postgres = (_spent_s() - spent) / seconds, (_postgres_s(self._settings) - stored) / seconds
-        memory = psutil.Process().memory_info().rss / MEGABYTE
+        cores = (_spent_s(self._processes) - spent) / seconds
+        postgres = (_postgres_s(self._settings) - stored) / seconds
+        memory = sum(one.memory_info().rss for one in self._processes) / MEGABYTE
         await asyncio.sleep(ON_THE_WAY_S)
         self._rested = began, ended
         arrived = len(await _between(self._store, self._mesh, began, ended))
@@ -81,14 +95,29 @@ class Watched:
             "samples_missed": max(0.0, 1 - arrived / expected),
         }
 
+    @asynccontextmanager
+    async def _collecting(self, lab: Lab) -> AsyncIterator[None]:
+        """Have all nodes' collectors run in processes of their own until the body ends."""
+        nodes = list(lab.places)
+        async with AsyncExitStack() as stack:
+            for first in range(0, len(nodes), TOGETHER):
+                request = Request(
+                    mesh=lab.name,
+                    places={node: lab.places[node].folder / "node.json" for node in nodes[first : first + TOGETHER]},
+                    database=self._database,
+                    key=create_key(lab.folder),
+                )
+                pid = await stack.enter_async_context(_collectors(request, lab.folder / f"collectors-{first}"))
+                self._processes.append(psutil.Process(pid))
+            yield
+
     def looks(self, declared: Mesh) -> Figures:
-        """Return what looks at what was reported cost again, at rest and at the end; to be asked once it stopped."""
-        looks = replayed(declared, self.samples)
-        began, ended = self._rested
-        return {
-            "look_ms": median(spent for at, spent in looks if began <= at < ended),
-            "look_fault_ms": median(spent for _, spent in looks[-LOOKS:]),
-        }
+        """Return what looks at what was reported cost again, at rest and at the end; to be asked once it stopped.
+
+        In a fresh process: this one has other threads, whose time would be counted.
+        """
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
+            return fresh.submit(beside_made_up, declared, self.samples, *self._rested).result()
 
     async def stop(self) -> ControllerReport:
         """Keep what the nodes reported, say what was seen, stop."""
@@ -101,6 +130,35 @@ class Watched:
             return report([one for one in found if one is not None])
         finally:
             await self._running.aclose()
+
+
+@asynccontextmanager
+async def _collectors(request: Request, path: Path) -> AsyncIterator[int]:
+    """Run some nodes' collectors in a process until the body ends; give its pid once all of them sample.
+
+    Raises:
+        SourceUnavailable: they did not start; names their log.
+    """
+    asked, log = path.with_suffix(".json"), path.with_suffix(".log")
+    asked.write_text(request.model_dump_json())
+    # Tied to our life, as a trial's worker is to its benchmark's.
+    tie = ("setpriv", "--pdeathsig", "TERM", "--")
+    with log.open("wb") as errors:
+        process = await asyncio.create_subprocess_exec(
+            *tie,
+            *(sys.executable, "-m", "tests.bench.workers.collectors", str(asked)),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=errors,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+    try:
+        if process.stdout is None or await asyncio.wait_for(process.stdout.readline(), READY_S) != b"ready\n":
+            raise SourceUnavailable(f"{len(request.places)} collectors", f"they did not start; see {log}")
+        yield process.pid
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await asyncio.wait_for(process.wait(), STOP_S)
 
 
 async def measured(size: int, *, seed: int) -> tuple[Figures, tuple[str, ...]]:
@@ -144,9 +202,9 @@ async def _between(store: PostgresStore, name: str, start: datetime, end: dateti
     return found
 
 
-def _spent_s() -> float:
-    times = psutil.Process().cpu_times()
-    return float(times.user + times.system)
+def _spent_s(processes: Iterable[psutil.Process]) -> float:
+    times = [one.cpu_times() for one in processes]
+    return float(sum(one.user + one.system for one in times))
 
 
 def _postgres_s(settings: Settings) -> float:

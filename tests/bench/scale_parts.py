@@ -39,6 +39,7 @@ UNITS = {
     "cut": "s",
     "look_ms": "ms",
     "look_fault_ms": "ms",
+    "look_to_made_up": "times",
     "together_ms": "ms",
     "outlook": "KB",
     "cores_together": "cores, calculated",

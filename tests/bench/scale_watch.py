@@ -28,6 +28,7 @@ from tests.bench.scale_mesh import PERIOD_S, Reports, grid, instant
 FAULT_S = 24.0  # as long as a detector wants of a link's past
 LOOKS = 8  # so many are timed at rest, and so many after: all but the first of those see the fault
 REGION_NODES = 100  # a look of as many takes a fifth of the half second that there is
+ROUNDS = 5  # in which stored samples and made-up reports are looked at in turn
 WATCHED_REGIONS = 4  # of all: the grey link's, and some spread over the mesh
 MEGABYTE, KILOBYTE = 1e6, 1e3
 
@@ -106,9 +107,12 @@ def watch_reports(size: int, *, seed: int) -> Looks:
     """Watch a made-up mesh until its grey link was seen, and time the last looks."""
     # As far as a lab goes, the very mesh it would build.
     declared = mesh(Shape.GRID, size, seed=seed) if size <= LARGEST else grid(size, seed=seed)
+    return watch(declared, _reports(declared, seed=seed), fault_s=FAULT_S)
+
+
+def _reports(declared: Mesh, *, seed: int) -> Iterable[tuple[float, Sequence[Sample]]]:
     grey = declared.links[len(declared.links) // 2]
-    reports = Reports(declared, grey, FAULT_S, seed).until(FAULT_S + LOOKS * PERIOD_S)
-    return watch(declared, reports, fault_s=FAULT_S)
+    return Reports(declared, grey, FAULT_S, seed).until(FAULT_S + LOOKS * PERIOD_S)
 
 
 def watch(declared: Mesh, reports: Iterable[tuple[float, Sequence[Sample]]], *, fault_s: float) -> Looks:
@@ -219,3 +223,24 @@ def replayed(declared: Mesh, samples: Sequence[Sample]) -> tuple[tuple[datetime,
         looks.append((now, 1000 * (time.process_time() - began)))
         place = end
     return tuple(looks)
+
+
+def beside_made_up(declared: Mesh, samples: Sequence[Sample], began: datetime, ended: datetime) -> Figures:
+    """Return what looks at stored samples cost again, and the same as a multiple of looks at made-up reports.
+
+    The two are looked at in turn: a processor that others share runs now fast and now slowly, for seconds.
+
+    Args:
+        declared: Whose samples they are.
+        samples: In order of their instants.
+        began: Since when nothing happened.
+        ended: Until when.
+    """
+    rounds = []
+    for _ in range(ROUNDS):
+        looks = replayed(declared, samples)
+        rest = median(spent for at, spent in looks if began <= at < ended)
+        made_up = watch(declared, _reports(declared, seed=0), fault_s=FAULT_S)
+        rounds.append((rest, median(spent for _, spent in looks[-LOOKS:]), rest / median(made_up.look_ms)))
+    names = ("look_ms", "look_fault_ms", "look_to_made_up")
+    return dict(zip(names, map(median, zip(*rounds, strict=True)), strict=True))

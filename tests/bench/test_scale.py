@@ -13,7 +13,7 @@ from tests.bench.report import ROOT
 from tests.bench.scale import sizes
 from tests.bench.scale_mesh import Reports, grid
 from tests.bench.scale_parts import Asked, Kind, Part, notes, plan, rows, wanting
-from tests.bench.scale_watch import LOOKS, replayed, watch, watch_regions, watch_reports
+from tests.bench.scale_watch import LOOKS, beside_made_up, replayed, watch, watch_regions, watch_reports
 
 SEED = 1
 LAB, BESIDE = Asked(Kind.LAB, 6, 0), Asked(Kind.REPORTED, 6, 0)
@@ -59,7 +59,11 @@ def test_reports_of_some_nodes_are_those_they_send_among_all():
 def test_a_replay_looks_at_every_half_second():
     small = grid(6, seed=1)
     samples = [one for _, some in Reports(small, small.links[0], 1e9, 1).until(3) for one in some]
-    assert len(replayed(small, sorted(samples, key=lambda one: one.at))) == 6
+    stored = sorted(samples, key=lambda one: one.at)
+    assert len(replayed(small, stored)) == 6
+    found = beside_made_up(small, stored, stored[0].at, stored[-1].at)
+    assert list(found) == ["look_ms", "look_fault_ms", "look_to_made_up"]
+    assert all(one is not None and one > 0 for one in found.values())
 
 
 @pytest.mark.parametrize("size", [6, 20, 50, 1000])
