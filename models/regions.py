@@ -63,7 +63,8 @@ class Outlook:
 
 def whole(mesh: Mesh) -> Region:
     """Return a mesh as one region."""
-    return _region(mesh, frozenset(node.id for node in mesh.nodes))
+    nodes = tuple(node.id for node in mesh.nodes)
+    return Region(nodes=nodes, links=tuple(link.id for link in mesh.links), seen=nodes)
 
 
 def regions(mesh: Mesh, *, most_nodes: int) -> tuple[Region, ...]:
@@ -78,15 +79,16 @@ def regions(mesh: Mesh, *, most_nodes: int) -> tuple[Region, ...]:
         In the order of their first nodes' declaration; none for a mesh without nodes.
     """
     place = {node.id: index for index, node in enumerate(mesh.nodes)}
-    uncut, found = [frozenset(place)] if place else [], []
+    uncut, found = [tuple(place)] if place else [], []
     while uncut:
         nodes = uncut.pop()
         if len(nodes) <= most_nodes:
             found.append(nodes)
         else:
-            uncut.extend(halves(mesh, nodes))
-    found.sort(key=lambda one: min(place[node] for node in one))
-    return tuple(_region(mesh, one) for one in found)
+            uncut.extend(tuple(sorted(half, key=place.__getitem__)) for half in halves(mesh, nodes))
+    found.sort(key=lambda one: place[one[0]])
+    number = {link.id: index for index, link in enumerate(mesh.links)}
+    return tuple(_region(mesh, one, place, number) for one in found)
 
 
 def together(outlooks: Iterable[Outlook]) -> Outlook:
@@ -105,10 +107,12 @@ def joined(found: Iterable[Iterable[tuple[Place, Symptom]]]) -> tuple[Symptom, .
     return tuple(symptom for _, symptom in sorted(chain.from_iterable(found), key=itemgetter(0)))
 
 
-def _region(mesh: Mesh, nodes: frozenset[NodeId]) -> Region:
-    seen = nodes | {end for link in mesh.links if nodes & set(link.nodes) for end in link.nodes}
+def _region(mesh: Mesh, nodes: tuple[NodeId, ...], place: Mapping[NodeId, int], number: Mapping[LinkId, int]) -> Region:
+    """Return the region of these nodes; `place` and `number` are the order of declaration."""
+    touching = [link for node in nodes for link in mesh.links_of(node)]
+    own, seen = set(nodes), {*nodes, *(end for link in touching for end in link.nodes)}
     return Region(
-        nodes=tuple(node.id for node in mesh.nodes if node.id in nodes),
-        links=tuple(link.id for link in mesh.links if link.a.node in nodes),
-        seen=tuple(node.id for node in mesh.nodes if node.id in seen),
+        nodes=nodes,
+        links=tuple(sorted({link.id for link in touching if link.a.node in own}, key=number.__getitem__)),
+        seen=tuple(sorted(seen, key=place.__getitem__)),
     )
