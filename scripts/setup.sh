@@ -110,12 +110,12 @@ if [ ! -e "$stamp" ] || [ ! -x .venv/bin/python ]; then
         VIRTUAL_ENV=$PWD/.venv quietly uv pip install -q --compile-bytecode "${index[@]}" "${locks[@]}"
         VIRTUAL_ENV=$PWD/.venv quietly uv pip install -q --compile-bytecode --no-deps -e .
     else
-        # pip compiles on one core: so not now, and then on all of them. What does not compile is a package's template
-        # or written for another Python; pip passes over those, too.
+        # pip compiles on one core: so not now, and then on all of them, but packages' tests, which nobody imports. What
+        # does not compile is a package's template or written for another Python; pip passes over those, too.
         quietly .venv/bin/python -m pip install -q --no-compile --disable-pip-version-check "${index[@]}" "${locks[@]}"
         quietly .venv/bin/python -m pip install -q --no-compile --disable-pip-version-check --no-deps -e .
         say "compiling them"
-        .venv/bin/python -m compileall -qq -j 0 .venv/lib || true
+        .venv/bin/python -m compileall -qq -j 0 -x '/tests?/' .venv/lib || true
     fi
     quietly .venv/bin/python -m compileall -q flows tasks ebpf infra models
     rm -f .setup/python-*
