@@ -74,7 +74,8 @@ def house_of(nodeid: str) -> str | None:
     path = path_of(nodeid)
     mine = [house for house, one in ORDER if one == path]
     if len(mine) > 1:  # kills: most of them while a change stands unproven
-        return "use" if any(f"[{pair}]" in nodeid for pair in KILLS_IN_USE) or "-at-applied" not in nodeid else "harm"
+        is_harm = "-at-applied" in nodeid and not nodeid.endswith(tuple(f"[{pair}]" for pair in KILLS_IN_USE))
+        return "harm" if is_harm else "use"
     return mine[0] if mine else None
 
 
