@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
@@ -32,8 +32,7 @@ ACTUATOR_READY_SECONDS = 15.0
 ACTUATOR_STOP_SECONDS = 15.0
 LOOK_SECONDS = 0.1
 
-
-Collecting = Callable[[Lab], AbstractAsyncContextManager[None]]
+Collecting = Callable[[Lab], AbstractAsyncContextManager[object]]
 
 
 @asynccontextmanager
@@ -63,19 +62,14 @@ async def controlling(
         if heal:
             for place in lab.places.values():
                 await stack.enter_async_context(_actuator(place.folder / "node.json", key.with_suffix(".pub")))
-        jobs: list[asyncio.Task[None]] = []
-        stack.push_async_callback(_stopped, jobs)
         with using(world), unreported():
-            if elsewhere is None:
-                places = {node: place.folder / "node.json" for node, place in lab.places.items()}
-                await start_collectors(lab.name, places, store, jobs)
-            else:
-                await stack.enter_async_context(elsewhere(lab))
-            jobs.append(asyncio.create_task(watch(WatchParameters(mesh=lab.name, heal=heal))))
+            places = {node: place.folder / "node.json" for node, place in lab.places.items()}
+            await stack.enter_async_context(elsewhere(lab) if elsewhere else collecting(lab.name, places, store))
+            watching = asyncio.create_task(watch(WatchParameters(mesh=lab.name, heal=heal)))
+            stack.push_async_callback(_stopped, [watching])
         yield store
-        for job in jobs:
-            if job.done():
-                job.result()
+        if watching.done():
+            watching.result()
 
 
 def world_of(settings: Settings, store: PostgresStore, database: str, *, key: Path) -> Adapters:
@@ -91,18 +85,30 @@ def world_of(settings: Settings, store: PostgresStore, database: str, *, key: Pa
     )
 
 
-async def start_collectors(
-    mesh: str, places: Mapping[NodeId, Path], store: Store, jobs: list[asyncio.Task[None]]
-) -> None:
-    """Start a collector a node as tasks of this process, and add them to `jobs`, which the caller cancels.
+@asynccontextmanager
+async def collecting(
+    mesh: str, places: Mapping[NodeId, Path], store: Store
+) -> AsyncIterator[Sequence[asyncio.Task[None]]]:
+    """Run a collector a node as tasks of this process until the body ends; give the tasks.
 
-    One after another: opening a node's programs holds the event loop, and a connection that another collector was
-    making meanwhile would run out of time.
+    They start one after another: opening a node's programs holds the event loop, and a connection that another
+    collector was making meanwhile would run out of time.
+
+    Raises:
+        MeshError: what a collector raised that ended.
     """
-    for node, place in places.items():
-        asked = CollectParameters(mesh=mesh, node=node, place=place)
-        jobs.append(asyncio.create_task(collect(asked)))
-        await at_post(store, role(asked), jobs[-1])
+    jobs: list[asyncio.Task[None]] = []
+    try:
+        for node, place in places.items():
+            asked = CollectParameters(mesh=mesh, node=node, place=place)
+            jobs.append(asyncio.create_task(collect(asked)))
+            await at_post(store, role(asked), jobs[-1])
+        yield jobs
+        for job in jobs:
+            if job.done():
+                job.result()
+    finally:
+        await _stopped(jobs)
 
 
 async def at_post(store: Store, role: str, job: asyncio.Task[None]) -> None:
@@ -117,7 +123,7 @@ async def at_post(store: Store, role: str, job: asyncio.Task[None]) -> None:
     job.result()
 
 
-async def _stopped(jobs: list[asyncio.Task[None]]) -> None:
+async def _stopped(jobs: Sequence[asyncio.Task[None]]) -> None:
     for job in jobs:
         job.cancel()
     await asyncio.gather(*jobs, return_exceptions=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from flows.controller import start_collectors, world_of
+from flows.controller import collecting, world_of
 from infra.db.unit import PostgresStore
 from infra.log import configure
 from infra.settings import Settings
@@ -35,23 +35,16 @@ class Request(BaseModel):
 
 async def _collect(request: Request) -> None:
     store = PostgresStore(request.database)
-    jobs: list[asyncio.Task[None]] = []
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     try:
         with using(world_of(Settings(), store, request.database, key=request.key)), unreported():
-            await start_collectors(request.mesh, request.places, store, jobs)
-        sys.stdout.write("ready\n")
-        sys.stdout.flush()
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait([stopping, *jobs], return_when=asyncio.FIRST_COMPLETED)
-        for job in jobs:
-            if job.done():
-                job.result()
+            async with collecting(request.mesh, request.places, store) as jobs:
+                sys.stdout.write("ready\n")
+                sys.stdout.flush()
+                stopping = asyncio.create_task(stop.wait())
+                await asyncio.wait([stopping, *jobs], return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for job in jobs:
-            job.cancel()
-        await asyncio.gather(*jobs, return_exceptions=True)
         await store.close()
 
 
