@@ -19,6 +19,7 @@ from infra.db.connections import listener_arguments
 from infra.db.migrate import migrate
 from infra.db.unit import PostgresStore
 from models.errors import ToolMissing
+from tests.scratch import scratch
 from tests.sharing import Dealer, in_order
 
 _numbers = count()
@@ -66,7 +67,7 @@ def programs() -> Path:
 @pytest.fixture
 def open_folder(programs: Path) -> Iterator[Path]:
     """A folder that Postgres' own user can reach (pytest's tmp_path is closed to it)."""
-    folder = Path(tempfile.mkdtemp(prefix="x0-db-"))
+    folder = Path(tempfile.mkdtemp(prefix="x0-db-", dir=scratch()))
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)
@@ -74,7 +75,7 @@ def open_folder(programs: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def cluster(programs: Path) -> Iterator[Cluster]:
-    folder = Path(tempfile.mkdtemp(prefix="x0-db-"))
+    folder = Path(tempfile.mkdtemp(prefix="x0-db-", dir=scratch()))
     folder.chmod(0o755)
     cluster = Cluster(folder / "postgres")
     try:

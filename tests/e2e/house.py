@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import httpx
@@ -28,6 +29,7 @@ from infra.runfiles import Phase, RunRecord, recorded
 from infra.settings import Settings
 from models.mesh import NodeId
 from tests.e2e.waiting import NotYet, until
+from tests.scratch import MEMORY, scratch
 
 PREFIX = "x0-e2e-"
 COMMAND = Path(sys.executable).with_name("x0tta6bl4")
@@ -62,7 +64,7 @@ def make_state() -> Path:
     Whatever still lives in it when this process is gone is taken down, and the folder removed: on Ctrl-C a worker of a
     session has ten seconds until it is killed, and an installation needs longer.
     """
-    state = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+    state = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=scratch()))
     state.chmod(0o755)
     subprocess.run(
         ["setsid", "--fork", "sh", "-c", HEIR],
@@ -308,7 +310,8 @@ def loaded_programs() -> set[int]:
 
 def sweep() -> None:
     """Take down what killed sessions left: folders named after a process that is gone."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+    # Both, for a session that was killed had perhaps more room in memory than we have, or less.
+    for folder in chain(MEMORY.glob(f"{PREFIX}*"), Path(tempfile.gettempdir()).glob(f"{PREFIX}*")):
         number = folder.name.removeprefix(PREFIX).partition("-")[0]
         if number.isdigit() and look(int(number)) is None:
             with contextlib.suppress(FileNotFoundError), _locked(folder):
