@@ -98,15 +98,15 @@ def environment(installation: Installation) -> dict[str, str]:
 
 def server_environment(installation: Installation) -> dict[str, str]:
     """Return what only the Prefect server is told: its database, its UI, and how long it remembers."""
+    settings = installation.settings
     return {
         **environment(installation),
         "PREFECT_API_DATABASE_CONNECTION_URL": installation.prefect_url,
         # The UI is a page in somebody's browser: it must be told the port, or it calls 4200.
         "PREFECT_SERVER_UI_API_URL": installation.prefect_api,
         "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
-        # An audit every five minutes is 288 runs a day; three days are enough to look back from the UI.
-        "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": "P3D",
-        "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "P1D",
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": f"PT{settings.prefect_run_retention_seconds:.0f}S",
+        "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": f"PT{settings.prefect_event_retention_seconds:.0f}S",
         # A run that died is marked by the watchdog; a schedule looks this often whether one is due.
         "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "30",
     }
