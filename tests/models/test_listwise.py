@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 
 from models.listwise import fit_listwise
 
-pytest.importorskip("scipy", reason="needs the extra `learning`")
+# Looked for, not imported: every worker collects this file, and one runs it.
+pytestmark = pytest.mark.skipif(find_spec("scipy") is None, reason="needs the extra `learning`")
 
 
 def incidents(count: int) -> tuple[list[np.ndarray], list[tuple[int, ...]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -34,8 +35,14 @@ def world(**bent: object) -> World:
     return World(MESH, np.random.default_rng(5), flows=FLOWS, **bent)  # type: ignore[arg-type]
 
 
-HEALTHY = samples_of(world(), END)
-GREY = samples_of(world(harm=lossy(ILL, 1.0, start=FAULT, classes=[DATA])), END)
+@cache
+def healthy() -> list[Sample]:
+    return samples_of(world(), END)
+
+
+@cache
+def grey() -> list[Sample]:
+    return samples_of(world(harm=lossy(ILL, 1.0, start=FAULT, classes=[DATA])), END)
 
 
 def taken(samples: Sequence[Sample], mesh: Mesh = MESH) -> MeshWindow:
@@ -63,7 +70,7 @@ def during(snapshot: Snapshot, element: Element, name: str) -> float:
 
 
 def test_a_grey_link_loses_its_data_and_keeps_its_control():
-    seen = asked(GREY)
+    seen = asked(grey())
     assert during(seen, Element.of_link(ILL), "data loss, worse way") == 1.0
     assert during(seen, Element.of_link(ILL), "transit probe loss") == 1.0
     assert during(seen, Element.of_link(ILL), "neighbour probe loss") == 0.0
@@ -84,7 +91,7 @@ def test_one_way_of_a_link_may_lose_while_the_other_does_not():
 
 
 def test_only_what_strayed_and_the_nodes_beside_it_are_looked_at():
-    seen = asked(GREY)
+    seen = asked(grey())
     assert str(Element.of_link(ILL)) in seen.elements
     assert len(seen.elements) < len(MESH.nodes) + len(MESH.links)
     assert {f"node:{one}" for one in MESH.link(ILL).nodes} <= set(seen.elements)
@@ -92,11 +99,11 @@ def test_only_what_strayed_and_the_nodes_beside_it_are_looked_at():
 
 
 def test_a_healthy_mesh_has_no_strays_but_the_target_and_its_nodes():
-    assert set(asked(HEALTHY).elements) == {"link:n1--n2", "node:n1", "node:n2"}
+    assert set(asked(healthy()).elements) == {"link:n1--n2", "node:n1", "node:n2"}
 
 
 def test_each_node_depends_on_its_links_at_both_ends():
-    seen = asked(GREY, at_most=None)
+    seen = asked(grey(), at_most=None)
     assert len(seen.elements) == len(MESH.nodes) + len(MESH.links)
     named = {(seen.elements[i], seen.elements[j]) for i, j in seen.edges}
     assert named == {(f"node:{node}", f"link:{one.id}") for one in MESH.links for node in one.nodes}
@@ -106,25 +113,25 @@ def test_each_node_depends_on_its_links_at_both_ends():
 
 
 def test_the_order_in_which_nodes_report_changes_nothing():
-    by_node = sorted(GREY, key=lambda one: (one.at.timestamp() // 2, one.node, one.at))
-    np.testing.assert_array_equal(asked(by_node, at_most=None).values, asked(GREY, at_most=None).values)
+    by_node = sorted(grey(), key=lambda one: (one.at.timestamp() // 2, one.node, one.at))
+    np.testing.assert_array_equal(asked(by_node, at_most=None).values, asked(grey(), at_most=None).values)
 
 
 def test_a_sample_seen_twice_changes_nothing():
-    doubled = [one for one in GREY for _ in range(2)]
-    np.testing.assert_array_equal(asked(doubled, at_most=None).values, asked(GREY, at_most=None).values)
+    doubled = [one for one in grey() for _ in range(2)]
+    np.testing.assert_array_equal(asked(doubled, at_most=None).values, asked(grey(), at_most=None).values)
 
 
 def test_a_link_declared_the_other_way_round_says_the_same():
     turned = replace(MESH, links=tuple(replace(one, a=one.b, b=one.a) for one in MESH.links))
-    np.testing.assert_array_equal(asked(GREY, turned, at_most=None).values, asked(GREY, at_most=None).values)
+    np.testing.assert_array_equal(asked(grey(), turned, at_most=None).values, asked(grey(), at_most=None).values)
 
 
 @settings(max_examples=10, deadline=None)
 @given(order=st.permutations(range(len(MESH.links))), nodes=st.permutations(range(len(MESH.nodes))))
 def test_the_order_of_declaration_changes_no_element(order, nodes):
     shuffled = Mesh(MESH.name, tuple(MESH.nodes[one] for one in nodes), tuple(MESH.links[one] for one in order))
-    one, other = asked(GREY), asked(GREY, shuffled)
+    one, other = asked(grey()), asked(grey(), shuffled)
     assert set(one.elements) == set(other.elements)
     places = [other.elements.index(name) for name in one.elements]
     np.testing.assert_array_equal(other.values[:, places], one.values)
@@ -141,8 +148,8 @@ def test_other_names_change_nothing():
         tuple(replace(one, id=new[one.id]) for one in MESH.nodes),
         tuple(replace(one, a=end(one.a), b=end(one.b)) for one in MESH.links),
     )
-    seen = asked([replace(one, node=new[one.node]) for one in GREY], renamed)
-    np.testing.assert_array_equal(seen.values, asked(GREY).values)
+    seen = asked([replace(one, node=new[one.node]) for one in grey()], renamed)
+    np.testing.assert_array_equal(seen.values, asked(grey()).values)
 
 
 def test_a_healthy_node_far_away_changes_nothing():
@@ -151,13 +158,13 @@ def test_a_healthy_node_far_away_changes_nothing():
         nodes=(*MESH.nodes, Node(NodeId("n6"), "10.42.0.7"), Node(NodeId("n7"), "10.42.0.8")),
         links=(*MESH.links, link("n6", "n7")),
     )
-    seen, without = asked(GREY, wider), asked(GREY)
+    seen, without = asked(grey(), wider), asked(grey())
     assert seen.elements == without.elements
     np.testing.assert_array_equal(seen.values, without.values)
 
 
 def test_a_silent_node_is_not_measured_and_strays_by_nothing_of_its_own():
-    silent = [one for one in HEALTHY if one.node != "n4" or one.at < moment(FAULT)]
+    silent = [one for one in healthy() if one.node != "n4" or one.at < moment(FAULT)]
     seen = asked(silent, at_most=None)
     column = seen.elements.index("node:n4")
     assert np.isnan(seen.values[seen.split + 1 :, column]).all()
@@ -165,7 +172,7 @@ def test_a_silent_node_is_not_measured_and_strays_by_nothing_of_its_own():
 
 
 def test_what_a_node_cannot_measure_is_not_zero():
-    blind = [replace(one, missing=frozenset({"counters", "probes", "baseline"})) for one in HEALTHY]
+    blind = [replace(one, missing=frozenset({"counters", "probes", "baseline"})) for one in healthy()]
     seen = asked(blind, at_most=None)
     measured = {one.name for index, one in enumerate(seen.signals) if np.isfinite(seen.values[:, :, index]).any()}
     assert "data loss, worse way" not in measured
@@ -175,7 +182,7 @@ def test_what_a_node_cannot_measure_is_not_zero():
 
 
 def test_a_pause_of_a_collector_is_no_measurement():
-    paused = [one for one in HEALTHY if one.node != "n1" or not moment(20) < one.at < moment(26)]
+    paused = [one for one in healthy() if one.node != "n1" or not moment(20) < one.at < moment(26)]
     values = signal(asked(paused, at_most=None), Element.of_node(NodeId("n1")), "routing packets sent")
     times = asked(paused, at_most=None).times - moment(0).timestamp()
     assert np.isnan(values[(times > 21) & (times < 26)]).all()
@@ -186,10 +193,10 @@ def test_counters_that_start_over_are_no_loss():
     def restarted(one: Sample) -> Sample:
         return replace(one, epoch=2, sequence=one.sequence - 40) if one.node == "n2" and one.sequence >= 40 else one
 
-    values = signal(asked([restarted(one) for one in HEALTHY], at_most=None), Element.of_link(ILL), "data rate")
+    values = signal(asked([restarted(one) for one in healthy()], at_most=None), Element.of_link(ILL), "data rate")
     assert np.nanmax(values) < 400
     loss = signal(
-        asked([restarted(one) for one in HEALTHY], at_most=None), Element.of_link(ILL), "data loss, worse way"
+        asked([restarted(one) for one in healthy()], at_most=None), Element.of_link(ILL), "data loss, worse way"
     )
     assert np.nanmax(loss[2:]) < 0.35
 
@@ -205,7 +212,7 @@ def test_a_nodes_own_signals_are_rates_and_states_in_their_units():
         )
         return replace(one, host=host, drifts=drifts) if one.node == "n1" else one
 
-    seen = asked([with_host(one) for one in HEALTHY], at_most=None)
+    seen = asked([with_host(one) for one in healthy()], at_most=None)
     node = Element.of_node(NodeId("n1"))
     assert during(seen, node, "cpu pressure") == 0.25
     assert during(seen, node, "system call p99") == 900.0
@@ -218,7 +225,7 @@ def test_a_nodes_own_signals_are_rates_and_states_in_their_units():
 
 
 def test_says_not_enough_history_instead_of_guessing():
-    window = taken([one for one in HEALTHY if one.at < moment(8)])
+    window = taken([one for one in healthy() if one.at < moment(8)])
     with pytest.raises(NotEnoughHistory, match=f"{LEAST_PAST} are needed"):
         window.snapshot(moment(8).timestamp(), since=moment(6).timestamp())
     with pytest.raises(NotEnoughHistory):
@@ -235,8 +242,8 @@ def test_the_window_forgets_what_is_older_than_itself():
 
 
 def test_after_a_long_pause_the_window_starts_over():
-    later = [replace(one, at=one.at + (moment(3600) - moment(0))) for one in GREY]
-    window = taken([replace(one, sequence=one.sequence - 10_000) for one in HEALTHY])
+    later = [replace(one, at=one.at + (moment(3600) - moment(0))) for one in grey()]
+    window = taken([replace(one, sequence=one.sequence - 10_000) for one in healthy()])
     window.observe(later)
     seen = window.snapshot(moment(3600 + END).timestamp(), since=moment(3600 + FAULT).timestamp())
     assert seen.times[0] >= moment(3590).timestamp()
@@ -257,7 +264,7 @@ def test_an_element_is_read_back_from_its_name(element):
 
 def test_undeclared_nodes_are_ignored():
     assert isinstance(link("n0", "n1"), Link)
-    strangers = [replace(one, node=NodeId("stranger")) for one in HEALTHY]
+    strangers = [replace(one, node=NodeId("stranger")) for one in healthy()]
     window = taken(strangers)
     with pytest.raises(NotEnoughHistory):
         window.snapshot(moment(END).timestamp(), since=moment(FAULT).timestamp())

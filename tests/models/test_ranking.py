@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -9,9 +10,12 @@ from models.ranking import dealt, fit_ranker
 from models.snapshot import SignalKind, SignalSpec
 from tests.models.incidents import chain
 
-pytest.importorskip("sklearn", reason="needs the extra `learning`")
-# Importing scikit-learn and pandas together warns about things that are not ours.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+pytestmark = [
+    # Looked for, not imported: every worker collects this file, and one runs it.
+    pytest.mark.skipif(find_spec("sklearn") is None, reason="needs the extra `learning`"),
+    # Importing scikit-learn and pandas together warns about things that are not ours.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+]
 
 
 def test_learns_from_roots_it_may_see_and_finds_one_it_never_saw():
