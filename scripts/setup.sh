@@ -90,16 +90,16 @@ fi
 # --- Python ----------------------------------------------------------------------------------------------------------
 "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' ||
     fail "$("$python" --version) will not do: set PYTHON to a Python 3.11 or 3.12"
-locks=(-r requirements.lock)
+locks=(requirements.lock)
 # The learning stack is large, and nothing that heals needs it. FOR_TESTS or LEARNING asks for it.
-[ -z "${FOR_TESTS:-}${LEARNING:-}" ] || locks+=(-r requirements-learning.lock)
+[ -z "${FOR_TESTS:-}${LEARNING:-}" ] || locks+=(requirements-learning.lock)
 # PyTorch's CPU wheels have an index of their own; without it, where the usual index has no CPU build, gigabytes come.
 index=()
 [ -z "${TORCH_INDEX:-}" ] || index=(--extra-index-url "$TORCH_INDEX")
 # What was installed with the learning stack does without it too: only the other way round is something to do.
 made_from() { cat "$@" pyproject.toml | sha256sum | cut -c1-16; }
 stamp=.setup/python-$(made_from requirements.lock requirements-learning.lock)
-[ ${#locks[@]} -gt 2 ] || [ -e "$stamp" ] || stamp=.setup/python-$(made_from requirements.lock)
+[ ${#locks[@]} -gt 1 ] || [ -e "$stamp" ] || stamp=.setup/python-$(made_from requirements.lock)
 if [ ! -e "$stamp" ] || [ ! -x .venv/bin/python ]; then
     # A checkout copied with its environment holds another folder's paths: make it anew.
     [ -x .venv/bin/python ] || "$python" -m venv .venv
@@ -107,13 +107,21 @@ if [ ! -e "$stamp" ] || [ ! -x .venv/bin/python ]; then
     unset PYTHONDONTWRITEBYTECODE
     say "installing Python packages from ${locks[*]}"
     if command -v uv >/dev/null; then
-        VIRTUAL_ENV=$PWD/.venv quietly uv pip install -q --compile-bytecode "${index[@]}" "${locks[@]}"
+        VIRTUAL_ENV=$PWD/.venv quietly uv pip install -q --compile-bytecode "${index[@]}" "${locks[@]/#/-r}"
         VIRTUAL_ENV=$PWD/.venv quietly uv pip install -q --compile-bytecode --no-deps -e .
     else
-        # pip compiles on one core: so not now, and then on all of them, but packages' tests, which nobody imports. What
+        # pip works on one core, so each lock has a pip of its own: no package is in both, and each names all it needs.
+        # It compiles on one, too: so not now, and then on all of them, but packages' tests, which nobody imports. What
         # does not compile is a package's template or written for another Python; pip passes over those, too.
-        quietly .venv/bin/python -m pip install -q --no-compile --disable-pip-version-check "${index[@]}" "${locks[@]}"
-        quietly .venv/bin/python -m pip install -q --no-compile --disable-pip-version-check --no-deps -e .
+        pip=(.venv/bin/python -m pip install -q --no-compile --no-deps --disable-pip-version-check)
+        pips=()
+        for lock in "${locks[@]}"; do
+            quietly "${pip[@]}" "${index[@]}" -r "$lock" &
+            pips+=($!)
+        done
+        for one in "${pips[@]}"; do wait "$one"; done
+        quietly "${pip[@]}" -e .
+        quietly .venv/bin/python -m pip check
         say "compiling them"
         .venv/bin/python -m compileall -qq -j 0 -x '/tests?/' .venv/lib || true
     fi
