@@ -169,7 +169,7 @@ def test_prefect_is_told_our_retention_and_keeps_what_somebody_set(tmp_path: Pat
     )
     env, words = json.loads(done.stdout)
     assert words == ["server", "start", "--host", "0.0.0.0", "--port", "4200"]
-    assert env["PREFECT_SERVER_EVENTS_RETENTION_PERIOD"] == "P1D"
+    assert env["PREFECT_SERVER_EVENTS_RETENTION_PERIOD"] == "PT86400S"
     assert env["PREFECT_SERVER_UI_API_URL"] == "https://prefect.example/api"
     # Its own folder lies where nothing may be written.
     assert env["PREFECT_SERVER_UI_STATIC_DIRECTORY"] == str(tmp_path / "state/prefect-ui")
