@@ -1,0 +1,133 @@
+"""How long a start takes: until the UI and the gateway are ready, and until the first sample.
+
+    x0tta6bl4 bench start --json FILE [--times 3]
+
+`up --lab` in a folder of its own: once to set it up, then again and again as an operator who had stopped it would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+import typer
+from rich.console import Console
+
+from infra.clock import SystemClock
+from infra.db.unit import PostgresStore
+from models.errors import ConfigurationInvalid, MeshError, SourceUnavailable
+from tests.bench import house as stopping
+from tests.bench.report import Row, Run, show
+from tests.e2e.house import House, make_state, sweep
+
+TIMES = 3
+PATIENCE_S = 300.0
+LOOK_S = 0.1
+FIRST, AGAIN = "first start", "second start and later"
+GOALS = {"ready": 30.0, "ui": 30.0, "first_sample": 60.0}
+
+
+def rows(first: Mapping[str, float], again: Sequence[Mapping[str, float]]) -> tuple[Row, ...]:
+    """Return the first start's seconds, and the slowest of the later ones, which the goals are about."""
+    slowest = {name: max(one[name] for one in again) for name in GOALS} if again else {}
+    return (
+        *(Row(case=FIRST, metric=name, unit="s", value=round(first[name], 1), n=1) for name in GOALS),
+        *(
+            Row(
+                case=AGAIN,
+                metric=name,
+                unit="s",
+                value=round(slowest[name], 1) if again else None,
+                n=len(again),
+                goal=goal,
+            )
+            for name, goal in GOALS.items()
+        ),
+    )
+
+
+def main(
+    *,
+    json: Annotated[Path, typer.Option(help="The report.")],
+    times: Annotated[int, typer.Option(min=1, help="Starts after the first.")] = TIMES,
+) -> None:
+    """Measure how long a start takes."""
+    raise typer.Exit(stopping.run(_bench(json, times)))
+
+
+async def _bench(path: Path, times: int) -> int:
+    if os.geteuid() != 0:
+        raise ConfigurationInvalid("a lab needs root", "run the benchmark with sudo")
+    run = Run.begin("start", seed=0)
+    await asyncio.to_thread(sweep)
+    house = House(make_state(), mesh=f"s{os.getpid()}")
+    found = []
+    try:
+        for _ in range(1 + times):
+            found.append(await _started(house))
+            await house.up()
+            await house.interrupt()
+    finally:
+        await asyncio.to_thread(house.clean)
+    report = run.report(rows(found[0], found[1:]))
+    report.write(path)
+    show(report, Console(soft_wrap=True))
+    return 0 if report.is_met else 1
+
+
+async def _started(house: House) -> dict[str, float]:
+    """Start it and return the seconds until each thing was there."""
+    clock = SystemClock()
+    began, at = time.monotonic(), clock.now()
+    house.start("--lab")
+    store = PostgresStore(house.database)
+
+    async def has_sample() -> bool:
+        async with store.unit() as uow:
+            return any(one.at >= at for one in (await uow.samples.latest(house.mesh)).values())
+
+    try:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            looks: dict[str, Callable[[], Awaitable[bool]]] = {
+                "ready": lambda: _answers(client, f"{house.gateway}/ready"),
+                "ui": lambda: _answers(client, f"{house.prefect}/dashboard"),
+                "first_sample": has_sample,
+            }
+            seconds = await asyncio.gather(*(_when(look, began) for look in looks.values()))
+    finally:
+        await store.close()
+    return dict(zip(looks, seconds, strict=True))
+
+
+async def _answers(client: httpx.AsyncClient, url: str) -> bool:
+    try:
+        return (await client.get(url, follow_redirects=True)).status_code == httpx.codes.OK
+    except httpx.TransportError:
+        return False
+
+
+async def _when(look: Callable[[], Awaitable[bool]], began: float) -> float:
+    """Return the seconds from the beginning until a look says yes; infinite patience is nobody's, so it ends."""
+    while (waited := time.monotonic() - began) < PATIENCE_S:
+        try:
+            if await look():
+                return waited
+        except SourceUnavailable:
+            pass  # the database is one of the things that are starting
+        await asyncio.sleep(LOOK_S)
+    message = f"it was not there after {PATIENCE_S:.0f} s"
+    raise SourceUnavailable(message)
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except MeshError as error:
+        sys.stderr.write(f"x0tta6bl4 bench start: {error}\n")
+        sys.exit(2)
