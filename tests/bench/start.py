@@ -121,8 +121,7 @@ async def _when(look: Callable[[], Awaitable[bool]], began: float) -> float:
         except SourceUnavailable:
             pass  # the database is one of the things that are starting
         await asyncio.sleep(LOOK_S)
-    message = f"it was not there after {PATIENCE_S:.0f} s"
-    raise SourceUnavailable(message)
+    raise SourceUnavailable("the installation", f"what was waited for was not there after {PATIENCE_S:.0f} s")
 
 
 if __name__ == "__main__":
