@@ -8,11 +8,11 @@ from models.causalengine import METHOD, CausalEngine
 from models.errors import NotEnoughHistory
 from models.meshsnapshot import MeshWindow
 from tests.models.samples import moment
-from tests.models.test_meshsnapshot import END, FAULT, GREY, HEALTHY, ILL, MESH, asked
+from tests.models.test_meshsnapshot import END, FAULT, ILL, MESH, asked, grey, healthy
 
 
 def test_a_grey_link_is_ranked_first_with_the_reason_and_the_shares_sum_to_one():
-    ranking = CausalEngine().rank(asked(GREY))
+    ranking = CausalEngine().rank(asked(grey()))
     best = max(ranking.confidence, key=lambda one: ranking.confidence[one])
     assert (best, ranking.method) == (f"link:{ILL}", METHOD)
     assert ranking.because[best]
@@ -20,12 +20,12 @@ def test_a_grey_link_is_ranked_first_with_the_reason_and_the_shares_sum_to_one()
 
 
 def test_a_healthy_mesh_has_no_visible_root():
-    ranking = CausalEngine().rank(asked(HEALTHY))
+    ranking = CausalEngine().rank(asked(healthy()))
     assert ranking.no_visible_root > max(ranking.confidence.values())
 
 
 def test_a_node_that_only_fell_silent_is_never_the_likeliest():
-    silent = [one for one in HEALTHY if one.node != "n4" or one.at < moment(FAULT)]
+    silent = [one for one in healthy() if one.node != "n4" or one.at < moment(FAULT)]
     confidence = CausalEngine().rank(asked(silent, at_most=None)).confidence
     ranking = CausalEngine().rank(asked(silent, at_most=None))
     assert confidence["node:n4"] < ranking.no_visible_root
