@@ -6,17 +6,18 @@ from collections.abc import Awaitable, Callable
 
 from prefect import flow
 
-from tasks import following, housekeeping
+from flows.healing import watch_mesh
+from tasks import following, forgetting, housekeeping
 from tasks.following import Due
 
 
 @flow(name="keep-house", persist_result=False)
 async def keep_house() -> int:
-    """Delete raw samples past retention and idempotency keys past their day, start what is due; return how many rows.
+    """Delete samples, idempotency keys and heals in Prefect past their time, start what is due; return how many rows.
 
     What is due is a validation of incidents that closed, and a fit after so many fixed with proof.
     """
-    return await keep(following.start)
+    return await keep(following.start) + await forgetting.forget_old_turns([watch_mesh.name])
 
 
 async def keep(start: Callable[[Due], Awaitable[None]]) -> int:

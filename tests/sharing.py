@@ -25,6 +25,7 @@ PATHS = frozenset(path for _, path in ORDER)
 # They share Prefect's test server, which each worker would start for itself: 20 s of CPU.
 PREFECT = (
     "tests/flows/test_healing_reported.py",
+    "tests/flows/test_forgetting.py",
     "tests/flows/test_deployments.py",
     "tests/flows/test_payments.py",
     "tests/flows/test_review.py",
