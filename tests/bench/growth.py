@@ -45,17 +45,17 @@ FORGETFUL = {
     "PREFECT_SERVER_SERVICES_DB_VACUUM_LOOP_SECONDS": "60",
     "PREFECT_SERVER_SERVICES_DB_VACUUM_ORPHAN_CLEANUP_LOOP_SECONDS": "300",
 }
-# What is forgotten within the hour and a bit; the last quarter of two hours may hold as much as the one before it.
-FORGOTTEN = (
-    "app.samples",
-    "prefect.flow_run",
-    "prefect.flow_run_state",
-    "prefect.task_run",
-    "prefect.task_run_state",
-    "prefect.events",
-    "prefect.event_resources",
-)
-MORE = 1.1  # faults and their runs do not come evenly
+LATE_S = 120.0  # a look a minute, of ours and of Prefect's, and a busy machine
+HOUSE_S = 360.0  # housekeeping comes so often
+# What is forgotten within the hour and a bit: by which time, and how old the oldest may be.
+FORGOTTEN = {
+    "app.samples": ("at", 3600 + HOUSE_S + LATE_S),
+    "prefect.flow_run": ("end_time", 3660 + LATE_S + HOUSE_S),
+    "prefect.task_run": ("end_time", 3660 + LATE_S + HOUSE_S),
+    "prefect.log": ("timestamp", 3660 + LATE_S + HOUSE_S),
+    "prefect.events": ("occurred", 1800 + LATE_S),
+    "prefect.event_resources": ("occurred", 1800 + LATE_S),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +67,14 @@ class Look:
         rows: By `database.table`, how many there are.
         inserted: By the same, how many were ever put in.
         size: By database, its bytes.
+        oldest: By what should be forgotten, how many seconds ago its oldest row ended or happened.
     """
 
     at: float
     rows: Mapping[str, int]
     inserted: Mapping[str, int]
     size: Mapping[str, int]
+    oldest: Mapping[str, float]
 
 
 @dataclass(slots=True)
@@ -100,17 +102,11 @@ def rows(looks: Sequence[Look], faults: Faults) -> tuple[Row, ...]:
             continue
         found.append(Row(case=table, metric="inserted", unit="rows/d", value=round(inserted / seconds * DAY_S), n=n))
         found.append(Row(case=table, metric="rows", unit="rows", value=count, n=n))
-        if table in FORGOTTEN:
-            found.append(Row(case=table, metric="growth", unit="ratio", value=growth(looks, table), n=n, goal=MORE))
+    for table, (_, bound) in FORGOTTEN.items():
+        # Before that time nothing of it had to be forgotten, so nothing is shown.
+        age = round(last.oldest.get(table, 0.0)) if seconds > bound else None
+        found.append(Row(case=table, metric="oldest", unit="s", value=age, n=n, goal=bound))
     return tuple(found)
-
-
-def growth(looks: Sequence[Look], table: str) -> float | None:
-    """Return the most rows of the last quarter over the most of the quarter before it; None with too few looks."""
-    end = looks[-1].at
-    before = max((one.rows.get(table, 0) for one in looks if end / 2 < one.at <= end * 3 / 4), default=0)
-    after = [one.rows.get(table, 0) for one in looks if one.at > end * 3 / 4]
-    return round(max(after) / before, 3) if before else None
 
 
 def main(
@@ -190,6 +186,7 @@ async def _look(engines: Mapping[str, AsyncEngine], at: float) -> Look:
     rows: dict[str, int] = {}
     inserted: dict[str, int] = {}
     size: dict[str, int] = {}
+    oldest: dict[str, float] = {}
     for name, engine in engines.items():
         async with engine.connect() as connection:
             size[name] = (await connection.execute(text("SELECT pg_database_size(current_database())"))).scalar_one()
@@ -199,7 +196,11 @@ async def _look(engines: Mapping[str, AsyncEngine], at: float) -> Look:
                 # A name out of Postgres' own catalogue, quoted.
                 count = await connection.execute(text(f'SELECT count(*) FROM "{table}"'))  # noqa: S608
                 rows[f"{name}.{table}"] = count.scalar_one()
-    return Look(at, rows, inserted, size)
+            for table, (column, _) in FORGOTTEN.items():
+                if table.startswith(f"{name}."):
+                    age = text(f"SELECT extract(epoch FROM now() - min({column})) FROM {table.split('.')[1]}")  # noqa: S608
+                    oldest[table] = float((await connection.execute(age)).scalar_one() or 0)
+    return Look(at, rows, inserted, size, oldest)
 
 
 if __name__ == "__main__":

@@ -1,28 +1,28 @@
 """What the growth bench makes of two databases looked at again and again."""
 
-import pytest
-
-from tests.bench.growth import Faults, Look, growth, rows
+from tests.bench.growth import Faults, Look, rows
 
 TABLE = "app.samples"
 
 
-def look(at, count, *, inserted=0):
-    return Look(at, {TABLE: count, "app.still": 1}, {TABLE: inserted, "app.still": 1}, {"app": 2_000_000})
+def look(at, count, *, inserted=0, oldest=0.0):
+    return Look(
+        at, {TABLE: count, "app.still": 1}, {TABLE: inserted, "app.still": 1}, {"app": 2_000_000}, {TABLE: oldest}
+    )
 
 
-def test_a_table_that_stopped_growing_meets_its_goal_and_one_that_did_not_misses_it():
-    level = [look(at, min(at, 50), inserted=at) for at in range(101)]
-    rising = [look(at, at, inserted=at) for at in range(101)]
-    assert growth(level, TABLE) == 1.0
-    assert growth(rising, TABLE) == pytest.approx(100 / 75, abs=0.001)
-    assert [row.is_met for row in rows(level, Faults()) if row.metric == "growth"] == [True]
-    assert [row.is_met for row in rows(rising, Faults()) if row.metric == "growth"] == [False]
+def is_forgotten(seconds, oldest):
+    found = rows([look(0, 1), look(seconds, 2, inserted=1, oldest=oldest)], Faults(1))
+    return {(row.case, row.metric): row.is_met for row in found}[TABLE, "oldest"]
 
 
-def test_what_was_not_looked_at_long_enough_has_no_growth_and_so_misses_its_goal():
-    found = rows([look(0, 1), look(60, 2, inserted=1)], Faults(1))
-    assert {row.metric: row.is_met for row in found if row.case == TABLE}["growth"] is False
+def test_a_table_whose_oldest_row_is_young_enough_meets_its_goal_and_one_that_forgets_nothing_misses_it():
+    assert is_forgotten(7500, oldest=3900)
+    assert is_forgotten(7500, oldest=7400) is False
+
+
+def test_what_did_not_run_long_enough_to_forget_shows_nothing_and_so_misses_the_goal():
+    assert is_forgotten(600, oldest=500) is False
 
 
 def test_a_day_s_inserts_are_those_of_the_run_as_long_as_it_was():
