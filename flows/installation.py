@@ -105,8 +105,8 @@ def server_environment(installation: Installation) -> dict[str, str]:
         # The UI is a page in somebody's browser: it must be told the port, or it calls 4200.
         "PREFECT_SERVER_UI_API_URL": installation.prefect_api,
         "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
-        "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": f"PT{settings.prefect_run_retention_seconds:.0f}S",
-        "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": f"PT{settings.prefect_event_retention_seconds:.0f}S",
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": f"PT{settings.prefect_run_retention_seconds}S",
+        "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": f"PT{settings.prefect_event_retention_seconds}S",
         # A run that died is marked by the watchdog; a schedule looks this often whether one is due.
         "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "30",
     }

@@ -80,9 +80,9 @@ class Settings(FromEnvironment):
     sample_retention_seconds: float = Field(
         default=3600, ge=60, description="Raw samples older than this are deleted by the housekeeping flow."
     )
-    prefect_run_retention_seconds: float = Field(
+    prefect_run_retention_seconds: int = Field(
         default=259_200, gt=3600, description="Prefect forgets a flow run so long after its end; three days."
     )
-    prefect_event_retention_seconds: float = Field(
+    prefect_event_retention_seconds: int = Field(
         default=86_400, ge=60, description="Prefect forgets an event after so long; a day."
     )

@@ -12,8 +12,15 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, TaskRunFilter, TaskRunFilterFlowRunId
 from prefect.context import FlowRunContext
 
+from flows.healing import watch_mesh
+from flows.housekeeping import keep_house
 from infra.clock import SystemClock
+from infra.settings import Settings
+from models.remedy import Limits
 from tasks.forgetting import forget_inside
+from tasks.wiring import Adapters, using
+from tests.fakes.node import FakeClock
+from tests.fakes.store import FakeStore
 
 pytestmark = [
     pytest.mark.flow,
@@ -78,3 +85,23 @@ async def test_what_ended_inside_a_lasting_run_is_forgotten_and_the_run_goes_on(
         assert await forget_inside(["lasts"], now + timedelta(minutes=1)) == 0
 
     await lasts()
+
+
+async def test_the_housekeeping_forgets_heals_inside_the_watch_when_they_are_older_than_the_retention_of_runs():
+    @flow(name=watch_mesh.name, persist_result=False)
+    async def watches() -> UUID:
+        inside = await turn_inside()
+        await tasks_of(own_id(), count=1)
+        return inside
+
+    inside = await watches()
+    clock = FakeClock(SystemClock().now())
+    settings = Settings(prefect_run_retention_seconds=7200)
+    world = Adapters(settings=settings, clock=clock, store=FakeStore(), database="", signer=None, limits=Limits())
+    with using(world):
+        clock.advance(timedelta(seconds=7200 - 60))
+        assert await keep_house() == 0
+        assert await is_known(inside)
+        clock.advance(timedelta(seconds=120))
+        assert await keep_house() == 1
+    assert not await is_known(inside)

@@ -147,6 +147,18 @@ def test_prefect_understands_what_its_server_is_told(
     assert read.worker.query_seconds == 1
 
 
+def test_prefect_remembers_as_long_as_the_settings_say(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shorter = {"prefect_run_retention_seconds": 3601, "prefect_event_retention_seconds": 61}
+    settings = installation.settings.model_copy(update=shorter)
+    for name, value in server_environment(replace(installation, settings=settings)).items():
+        monkeypatch.setenv(name, value)
+    read = PrefectSettings()
+    assert read.server.services.db_vacuum.retention_period == timedelta(seconds=3601)
+    assert read.server.events.retention_period == timedelta(seconds=61)
+
+
 def test_a_lab_has_a_lease_and_a_gateway_of_its_own_unless_others_were_chosen(tmp_path: Path) -> None:
     assert settings_for_lab(Settings(state=tmp_path)).lease_seconds == LAB_LEASE_SECONDS
     assert settings_for_lab(Settings(state=tmp_path, lease_seconds=300)).lease_seconds == 300
