@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import sys
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -27,11 +26,12 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from infra.db.cluster import Cluster, cluster_folder
-from models.errors import ConfigurationInvalid, MeshError
+from models.errors import MeshError
 from models.mesh import Element
 from tests.bench import house as stopping
+from tests.bench.installed import installed
 from tests.bench.report import Row, Run, show
-from tests.e2e.house import House, make_state, sweep
+from tests.e2e.house import House
 from tests.e2e.world import World, at_work
 
 MINUTES, FAULT_EVERY = 125.0, 10.0
@@ -120,13 +120,9 @@ def main(
 
 
 async def _bench(path: Path, *, minutes: float, fault_every: float) -> int:
-    if os.geteuid() != 0:
-        raise ConfigurationInvalid("a lab needs root", "run the benchmark with sudo")
     run = Run.begin("growth", seed=0)
     console = Console(soft_wrap=True)
-    await asyncio.to_thread(sweep)
-    house = House(make_state(), mesh=f"g{os.getpid()}", also=FORGETFUL)
-    try:
+    async with installed("g", also=FORGETFUL) as house:
         house.start("--lab")
         await house.up()
         async with at_work(house) as world:
@@ -139,8 +135,6 @@ async def _bench(path: Path, *, minutes: float, fault_every: float) -> int:
                     report = run.report(rows(looks, faults), faults.failures)
                     await asyncio.to_thread(report.write, path)
                 harm.cancel()
-    finally:
-        await asyncio.to_thread(house.clean)
     show(report, console)
     return 0 if report.is_met else 1
 

@@ -22,6 +22,12 @@ PREFIX = "x0bench-"
 INTERRUPTED = 130  # what a shell says of a program that Ctrl-C ended
 
 
+def need_root() -> None:
+    """Raise ConfigurationInvalid unless this is root, for a benchmark that makes a lab."""
+    if os.geteuid() != 0:
+        raise ConfigurationInvalid("a lab needs root", "run the benchmark with sudo")
+
+
 @asynccontextmanager
 async def housed(given: Path | None) -> AsyncIterator[tuple[Settings, str]]:
     """Give settings with a state folder and a migrated database, for the body's time.
@@ -33,8 +39,7 @@ async def housed(given: Path | None) -> AsyncIterator[tuple[Settings, str]]:
     Raises:
         ConfigurationInvalid: not root.
     """
-    if os.geteuid() != 0:
-        raise ConfigurationInvalid("a lab needs root", "run the benchmark with sudo")
+    need_root()
     from flows.trial import database  # noqa: PLC0415 - Prefect takes seconds; whoever only asks for --help need not wait
 
     await _sweep()

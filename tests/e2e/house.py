@@ -58,13 +58,14 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
-def make_state() -> Path:
+def make_state(parent: Path | None = None) -> Path:
     """Make a state folder that Postgres' user may pass through, short enough for the address of a unix socket.
 
+    It lies in the parent; None: where tests put databases.
     Whatever still lives in it when this process is gone is taken down, and the folder removed: on Ctrl-C a worker of a
     session has ten seconds until it is killed, and an installation needs longer.
     """
-    state = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=scratch()))
+    state = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=parent or scratch()))
     state.chmod(0o755)
     subprocess.run(
         ["setsid", "--fork", "sh", "-c", HEIR],
