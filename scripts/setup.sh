@@ -119,7 +119,10 @@ if [ ! -e "$stamp" ] || [ ! -x .venv/bin/python ]; then
             quietly "${pip[@]}" "${index[@]}" -r "$lock" &
             pips+=($!)
         done
-        for one in "${pips[@]}"; do wait "$one"; done
+        # Each is waited for, also after another failed: what goes on installing would be in the way of the next set-up.
+        failed=
+        for one in "${pips[@]}"; do wait "$one" || failed=1; done
+        [ -z "$failed" ] || exit 1
         quietly "${pip[@]}" -e .
         quietly .venv/bin/python -m pip check
         say "compiling them"
