@@ -50,8 +50,10 @@ format: setup ## Format and mend what can be mended
 	@$(BIN)/ruff check --fix .
 
 chaos: setup ## Run the long tests: every kill at every stage of a heal, a thousand orders under kills, races, leaks
-	@X0_CHAOS=1 $(PYTEST) -n $(TEST_HOUSES) --dist loadfile -m e2e tests
-	@X0_CHAOS=1 $(BIN)/pytest -q tests/ebpf/test_leaks.py
+	@status=0; \
+	X0_CHAOS=1 $(PYTEST) -n $(TEST_HOUSES) --dist loadfile --durations 10 -m e2e tests || status=$$?; \
+	X0_CHAOS=1 $(PYTEST) tests/ebpf/test_leaks.py || status=$$?; \
+	exit $$status
 
 kernels: setup ## Boot Debian's 6.1 and 6.12 kernels under QEMU and run the eBPF tests there (long; needs qemu)
 	@scripts/kernels.sh
