@@ -16,8 +16,8 @@ ROOM = 4 << 30
 def scratch() -> Path:
     """Return a folder in memory where there is room for it, else the usual temporary one.
 
-    A fresh database for a test costs 0.05 s of CPU in memory and 0.4 s on a disk, most of it for creating files; no
-    test is about what a disk keeps when the machine loses power.
+    Each test has a fresh database, and most of what that costs on a disk is creating its files; no test is about what
+    a disk keeps when the machine loses power.
     """
     if MEMORY.is_mount() and min(shutil.disk_usage(MEMORY).free, psutil.virtual_memory().available) >= ROOM:
         return MEMORY
