@@ -20,7 +20,7 @@ from rich.console import Console
 
 from infra.clock import SystemClock
 from infra.db.unit import PostgresStore
-from models.errors import MeshError, SourceUnavailable
+from models.errors import ConfigurationInvalid, MeshError, SourceUnavailable
 from tests.bench import house as stopping
 from tests.bench.installed import installed
 from tests.bench.report import Row, Run, show
@@ -100,14 +100,16 @@ async def _answers(client: httpx.AsyncClient, url: str) -> bool:
 
 async def _when(look: Callable[[], Awaitable[bool]], began: float) -> float:
     """Return the seconds from the beginning until a look says yes; infinite patience is nobody's, so it ends."""
+    last = "it was not there"
     while (waited := time.monotonic() - began) < PATIENCE_S:
         try:
             if await look():
                 return waited
-        except SourceUnavailable:
-            pass  # the database is one of the things that are starting
+        except (SourceUnavailable, ConfigurationInvalid) as error:
+            # The database is one of the things that are starting: not there, then empty.
+            last = str(error)
         await asyncio.sleep(LOOK_S)
-    raise SourceUnavailable("the installation", f"what was waited for was not there after {PATIENCE_S:.0f} s")
+    raise SourceUnavailable("the installation", f"waited in vain for {PATIENCE_S:.0f} s: {last}")
 
 
 if __name__ == "__main__":
