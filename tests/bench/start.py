@@ -82,7 +82,7 @@ async def _started(house: House) -> dict[str, float]:
         async with httpx.AsyncClient(trust_env=False) as client:
             looks: dict[str, Callable[[], Awaitable[bool]]] = {
                 "ready": lambda: _answers(client, f"{house.gateway}/ready"),
-                "ui": lambda: _answers(client, f"{house.prefect}/dashboard"),
+                "ui": lambda: _answers(client, f"{house.prefect}/v2/"),
                 "first_sample": has_sample,
             }
             seconds = await asyncio.gather(*(_when(look, began) for look in looks.values()))
