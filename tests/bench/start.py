@@ -55,15 +55,19 @@ def main(
 
 async def _bench(path: Path, times: int) -> int:
     run = Run.begin("start", seed=0)
+    console = Console(soft_wrap=True)
     found = []
     async with installed("s") as house:
-        for _ in range(1 + times):
-            found.append(await _started(house))
+        for number in range(1 + times):
+            seconds = await _started(house)
+            told = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items())
+            console.print(f"start {number + 1} of {1 + times}: {told}")
+            found.append(seconds)
             await house.up()
             await house.interrupt()
     report = run.report(rows(found[0], found[1:]))
     report.write(path)
-    show(report, Console(soft_wrap=True))
+    show(report, console)
     return 0 if report.is_met else 1
 
 
