@@ -30,7 +30,7 @@ run: setup ## Bring a mesh up, harm it, heal it (ONCE=1 FAULT=grey NODES=6 TOPOL
 	@$(BIN)/x0tta6bl4 demo --fault $(FAULT) --nodes $(NODES) --topology $(TOPOLOGY) \
 		$(if $(filter 0,$(HEAL)),--no-heal,--heal) $(if $(filter-out 0,$(ONCE)),--once)
 
-test: export FOR_TESTS := 1
+test check chaos: export FOR_TESTS := 1
 test: setup ## Run every test that ends in minutes; each skip says why
 	@# The whole system at work wants the machine to itself, so the two parts follow each other. Both always run.
 	@status=0; \
