@@ -98,13 +98,17 @@ class World:
         return [operation for story in await self.news(known) for operation in story.operations]
 
     async def fixed(self, known: set[IncidentId], element: Element, *, within: float = HEALED_WITHIN) -> IncidentStory:
-        """Wait until a new incident was fixed by acting on this element, and return its story."""
+        """Wait until a new incident was fixed by acting on this element and is closed, and return its story.
+
+        Both are stored at once, but a story is read table by table: what was stored meanwhile may show in half of them.
+        """
 
         async def look_for() -> IncidentStory | NotYet:
             news = await self.news(known)
             for story in news:
                 on_it = any(one.action.element == element for one in story.operations)
-                if on_it and any(one.kind is OutcomeKind.FIXED for one in story.outcomes):
+                is_over = story.incident.state is IncidentState.CLOSED
+                if on_it and is_over and any(one.kind is OutcomeKind.FIXED for one in story.outcomes):
                     return story
             return NotYet("; ".join(summary(one) for one in news) or "no incident")
 
