@@ -217,7 +217,10 @@ class Detector:
     # --- nodes
 
     def _silent_nodes(self, now: float, patience: Mapping[NodeId, float]) -> Iterator[tuple[NodeId, Symptom]]:
-        """A node without samples whom no neighbour gets an answer from. Without samples alone, its collector is ill."""
+        """A node without samples whom no neighbour gets an answer from. Without samples alone, its collector is ill.
+
+        Neighbours count that were there when it last spoke: after a restart of everything, who comes last is not dead.
+        """
         for node, history in self._own.items():
             latest = history.latest
             if latest is None or latest.time > now - self.tuning.fresh_seconds * patience[node]:
@@ -226,7 +229,7 @@ class Detector:
                 total(self._probes_since(link, other, now - self.tuning.fresh_seconds).values())
                 for link in self.mesh.links_of(node)
                 for other in link.nodes
-                if other != node
+                if other != node and self._nodes[other].began <= latest.time
             ]
             heard_of = [one for one in asked if one.sent >= self.tuning.probe_lost]
             if heard_of and all(one.lost == one.sent for one in heard_of):

@@ -58,11 +58,15 @@ class NodeHistory:
     """Samples of one node's current collector epoch, by sequence.
 
     An epoch change starts over: its counters restart from zero, and what was lost in between cannot be known.
+
+    Attributes:
+        began: When the first sample of this epoch was taken that ever arrived, POSIX seconds; before any: infinity.
     """
 
     def __init__(self, node: NodeId, *, keep_seconds: float) -> None:
         self.node = node
         self.epoch = -1
+        self.began = float("inf")
         self.readings: list[Reading] = []
         self._keep = keep_seconds
         self._columns = Columns()
@@ -72,7 +76,8 @@ class NodeHistory:
         if sample.epoch < self.epoch:
             return
         if sample.epoch > self.epoch:
-            self.epoch, self.readings, self._columns = sample.epoch, [], Columns()
+            self.epoch, self.began, self.readings, self._columns = sample.epoch, float("inf"), [], Columns()
+        self.began = min(self.began, sample.at.timestamp())
         place = bisect_left(self.readings, sample.sequence, key=lambda one: one.sequence)
         if place < len(self.readings) and self.readings[place].sequence == sample.sequence:
             return

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.correlation import correlate
+from models.correlation import correlate, is_incident
 from models.detection import Detector
 from models.incident import Diagnosis, FaultKind, Incident, IncidentId, IncidentState, Symptom, SymptomKind
 from models.mesh import Element, LinkId
@@ -78,6 +78,43 @@ def test_a_dead_node_is_one_incident_that_names_the_node():
     *_, (now, symptoms) = watched(world(3, flows=[FIFTY], harm=harm), FAULT + 4)
     (diagnosis,) = diagnosed(symptoms, now)
     assert (diagnosis.best.element, diagnosis.best.fault) == (Element.of_node(MESH.nodes[5].id), FaultKind.NODE_DEAD)
+
+
+STOPPED, STARTED, LATE = 8.0, 11.0, 16.0
+
+
+def test_after_a_restart_of_everything_the_node_that_comes_last_is_not_taken_for_dead():
+    last = MESH.nodes[5].id
+    links = {link.id for link in MESH.links_of(last)}
+
+    def harm(t, link, *_):
+        return 1.0 if link in links and STOPPED <= t < LATE else 0.0
+
+    def restarted(t, sample):
+        if STOPPED <= t < (LATE if sample.node == last else STARTED):
+            return None
+        return replace(sample, epoch=1 if t < STOPPED else 2)
+
+    seen = watched(world(6, flows=[FIFTY], harm=harm, reading=restarted), LATE + 8)
+    groups = [(moment(now), group) for now, symptoms in seen for group in correlate(symptoms, MESH)]
+    assert [group for now, group in groups if is_incident(group, now)] == []
+
+
+def test_a_dead_node_stays_dead_while_a_neighbour_that_heard_it_speaks():
+    dead = MESH.nodes[5].id
+    neighbour = next(iter({node for link in MESH.links_of(dead) for node in link.nodes} - {dead}))
+    links = {link.id for link in MESH.links_of(dead)}
+
+    def harm(t, link, *_):
+        return 1.0 if link in links and t >= FAULT else 0.0
+
+    def gone(t, sample):
+        if sample.node == dead and t >= FAULT:
+            return None
+        return replace(sample, epoch=2) if sample.node == neighbour and t >= FAULT + 6 else sample
+
+    *_, (_, symptoms) = watched(world(7, flows=[FIFTY], harm=harm, reading=gone), FAULT + 90)
+    assert Element.of_node(dead) in {one.element for one in symptoms if one.kind is SymptomKind.SILENT_NODE}
 
 
 def test_two_faults_far_apart_are_two_incidents():
