@@ -47,6 +47,8 @@ FORGETFUL = {
 }
 LATE_S = 120.0  # a look a minute, of ours and of Prefect's, and a busy machine
 HOUSE_S = 360.0  # housekeeping comes so often
+# A run that goes on keeps the few lines it logged when it started.
+STAYS = {"prefect.log": "EXISTS (SELECT FROM flow_run WHERE id = log.flow_run_id AND end_time IS NULL)"}
 # What is forgotten within the hour and a bit: by which time, and how old the oldest may be.
 FORGOTTEN = {
     "app.samples": ("at", 3600 + HOUSE_S + LATE_S),
@@ -190,10 +192,12 @@ async def _look(engines: Mapping[str, AsyncEngine], at: float) -> Look:
                 # A name out of Postgres' own catalogue, quoted.
                 count = await connection.execute(text(f'SELECT count(*) FROM "{table}"'))  # noqa: S608
                 rows[f"{name}.{table}"] = count.scalar_one()
-            for table, (column, _) in FORGOTTEN.items():
-                if table.startswith(f"{name}."):
-                    age = text(f"SELECT extract(epoch FROM now() - min({column})) FROM {table.split('.')[1]}")  # noqa: S608
-                    oldest[table] = float((await connection.execute(age)).scalar_one() or 0)
+            for one, (column, _) in FORGOTTEN.items():
+                database, _, table = one.partition(".")
+                if database == name:
+                    where = f"FROM {table} WHERE NOT {STAYS.get(one, 'false')}"
+                    age = await connection.execute(text(f"SELECT extract(epoch FROM now() - min({column})) {where}"))  # noqa: S608
+                    oldest[one] = float(age.scalar_one() or 0)
     return Look(at, rows, inserted, size, oldest)
 
 
