@@ -16,6 +16,7 @@ from models.incident import FaultKind, IncidentId, OutcomeKind, Verdict
 from models.mesh import Element, LinkId
 from models.remedy import ActionState, RemedyName, Verb
 from tests.e2e.house import CLEAN_SECONDS
+from tests.e2e.waiting import NotYet, until
 from tests.e2e.world import World
 
 
@@ -56,8 +57,14 @@ async def test_while_an_operator_paused_it_nothing_acts_and_the_traffic_stays_lo
     assert result.route_changes == 0
     assert result.right_cause
     assert result.actions == ()
-    reasons = [reason for story in await world.news(known) for one in story.remedies for _, reason in one.refused]
-    assert "an operator paused all actions" in reasons
+
+    async def is_refused() -> bool | NotYet:
+        stories = await world.news(known)
+        reasons = [reason for story in stories for one in story.remedies for _, reason in one.refused]
+        return True if "an operator paused all actions" in reasons else NotYet(f"refused for {reasons}")
+
+    # A busy machine plans after the seconds that were measured.
+    await until("the plan to be refused", is_refused, within=20)
 
 
 async def test_a_grey_link_on_the_traffics_path_is_healed_as_the_outside_prober_says(world: World, tmp_path: Path):
